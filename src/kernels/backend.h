@@ -88,8 +88,8 @@ typedef struct {
         const float *dy, const float *x, const float *mean, const float *rstd, const float *weight, const float *bias, \
         int accumulate_dx, int accumulate_dw, int64_t R, int D)                                                        \
     ROW(attention_forward, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D, int heads)              \
-    ROW(attention_backward, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,                \
-        const vj_rows *rows, int D, int heads)                                                                         \
+    ROW(attention_backward, vj_array dqkv, float *dbias, vj_array dout, vj_array qkv, vj_array out, const float *lse,  \
+        int accumulate, const vj_rows *rows, int D, int heads)                                                         \
     ROW(pool_forward, float *pooled, float *prob, const float *x, const float *query, int64_t B, int64_t N, int D,     \
         int heads)                                                                                                     \
     ROW(pool_backward, float *dquery, const float *dpooled, const float *pooled, const float *prob, const float *x,    \

@@ -113,18 +113,25 @@ static const char *variants_here(char *text, size_t bytes)
     return text;
 }
 
-static vj_status choose_variant(vj_cpu *cpu)
+static vj_status choose_variant(const vj_variant **best)
 {
     char here[160];
     const char *wanted = getenv("VJ_ISA");
-    cpu->isa_forced = wanted != NULL;
-    for (int i = 0; !wanted && !cpu->best; i++) /* the last variant is always present */
-        if (variants[i].present()) cpu->best = &variants[i];
-    if (wanted && !(cpu->best = find_variant(wanted)))
+    *best = wanted ? find_variant(wanted) : variants;
+    if (!*best)
         return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s: expected one of those that this build has: %s", wanted,
                         variants_here(here, sizeof here));
-    if (wanted && !cpu->best->present())
+    if (wanted && !(*best)->present())
         return vj_raise(VJ_ERR_USAGE, "VJ_ISA=%s, but this processor does not have it", wanted);
+    while (!(*best)->present()) (*best)++; /* the last variant is always present */
+    return VJ_OK;
+}
+
+vj_status vj_backend_isa(const char **isa)
+{
+    const vj_variant *best;
+    VJ_TRY(choose_variant(&best));
+    *isa = best->name;
     return VJ_OK;
 }
 
@@ -249,7 +256,8 @@ vj_status vj_cpu_open(vj_backend *be)
 {
     vj_cpu *cpu = be->impl = vj_calloc(1, sizeof *cpu);
     if (!cpu) return vj_raise(VJ_ERR_MEMORY, "backend %s: out of memory", be->device->name);
-    VJ_TRY(choose_variant(cpu));
+    cpu->isa_forced = getenv("VJ_ISA") != NULL;
+    VJ_TRY(choose_variant(&cpu->best));
     VJ_TRY(measure_cache(cpu));
     const char *products = getenv("VJ_PRODUCTS");
     cpu->products_forced = products != NULL;

@@ -276,15 +276,16 @@ void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv
     LAUNCH(be, attention_forward, out, lse, qkv, rows, D, heads);
 }
 
-void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,
-                           const vj_rows *rows, int D, int heads)
+void vj_attention_backward(vj_backend *be, vj_array dqkv, float *dbias, vj_array dout, vj_array qkv, vj_array out,
+                           const float *lse, int accumulate, const vj_rows *rows, int D, int heads)
 {
     const int64_t R = rows->rows;
     VJ_ASSERT(rows->segments >= 0 && heads > 0 && D > 0 && D % heads == 0 && rows->offset);
     VJ_ASSERT(R == 0 || (dqkv.data && dout.data && qkv.data && out.data && lse && dqkv.data != qkv.data));
     be->flops += 10.0 * rows->squares * D; /* five products, one of which recomputes the scores */
     moves(be, floats_of(qkv, 3 * R * D) + floats_of(out, R * D) + floats_of(dout, R * D) + floats_of(dqkv, 3 * R * D));
-    LAUNCH(be, attention_backward, dqkv, dout, qkv, out, lse, rows, D, heads);
+    LAUNCH(be, attention_backward, dqkv, dbias, dout, qkv, out, lse, accumulate, rows, D, heads);
+    if (dbias && R == 0) vj_linear_backward_bias(be, dbias, dqkv, accumulate, R, 3 * D);
 }
 
 void vj_pool_forward(vj_backend *be, float *pooled, float *prob, const float *x, const float *query, int64_t B,

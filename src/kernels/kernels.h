@@ -74,6 +74,12 @@ vj_status vj_backend_open_at(vj_backend **be, const char *name, vj_precision pre
 void vj_backend_close(vj_backend *be);
 
 /**
+ * Find the instruction set of the cpu's kernels, one of VJ_ISAS: the best of this processor, or the one that VJ_ISA
+ * names, with the errors of vj_backend_open(). Also for what computes beside a backend.
+ */
+vj_status vj_backend_isa(const char **isa);
+
+/**
  * Choose what computes matrix products from now on. "own": own kernels of the best instruction set (or of VJ_ISA), as
  * after opening; the name of an instruction set: own kernels of that one; "onednn", "cblas": that library, in products
  * of linear layers in fp32 (own kernels compute the others). Results differ in their last bits. If this build or
@@ -456,10 +462,11 @@ void vj_attention_forward(vj_backend *be, vj_array out, float *lse, vj_array qkv
                           int heads);
 /**
  * Writes dqkv [R, 3D]. The row term sum(dout * out) of the softmax's gradient is computed from the stored (possibly
- * bf16) arrays.
+ * bf16) arrays. `dbias` [3D] or NULL: gets the column sums of dqkv, the gradient of a bias in qkv, added to the present
+ * values if `accumulate`; whether of dqkv as stored or before it was rounded is up to the backend.
  */
-void vj_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out, const float *lse,
-                           const vj_rows *rows, int D, int heads);
+void vj_attention_backward(vj_backend *be, vj_array dqkv, float *dbias, vj_array dout, vj_array qkv, vj_array out,
+                           const float *lse, int accumulate, const vj_rows *rows, int D, int heads);
 
 /**
  * Attention of one learned query per head over the tokens of each clip, with key and value projections folded away (the

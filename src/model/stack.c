@@ -329,7 +329,8 @@ static void block_backward(const vj_stack *s, int l, vj_backend *be, vj_weights 
 
     vj_linear_backward_weight(be, g + b->proj_weight, NULL, operand, m->attended, accumulate, R, D, A);
     vj_linear_backward_input(be, t->dattended, operand, vj_weight_matrix(weights, b->proj_weight), R, D, A);
-    vj_attention_backward(be, t->dwide, t->dattended, m->qkv, m->attended, m->lse, rows, A, s->share_heads);
+    vj_attention_backward(be, t->dwide, g + b->qkv_bias, t->dattended, m->qkv, m->attended, m->lse, accumulate, rows, A,
+                          s->share_heads);
     vj_linear_backward_input(be, dnorm, t->dwide, vj_weight_matrix(weights, b->qkv_weight), R, 3 * A, D);
     sum(s, be, t->dnorm, R);
     vj_layernorm_backward(be, own_dx, own_copy, own_norm, g + b->norm1_weight, g + b->norm1_bias,
@@ -338,7 +339,7 @@ static void block_backward(const vj_stack *s, int l, vj_backend *be, vj_weights 
     gather(s, be, memory->norm, R);
     gather_gradient(s, be, t, R);
     if (by_rows(s) && l > 0) vj_linear_backward_bias(be, fc2_bias_before, dx, accumulate, R, D);
-    vj_linear_backward_weight(be, g + b->qkv_weight, g + b->qkv_bias, t->dwide, memory->norm, accumulate, R, 3 * A, D);
+    vj_linear_backward_weight(be, g + b->qkv_weight, NULL, t->dwide, memory->norm, accumulate, R, 3 * A, D);
     /* A bias of the keys shifts all scores of a query alike, so its gradient is zero. Sums of floats leave rounding
      * noise instead, which Adam would turn into steps of the size of lr (docs/method.md, section 17, number 15). Keys
      * that are turned by their place shift each score differently. */

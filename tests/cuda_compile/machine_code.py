@@ -1,21 +1,21 @@
-"""The machine code of kernels, as cuobjdump writes it: instructions, and what loops are made of."""
+"""Reads the machine code of kernels as cuobjdump writes it: instructions, and the loops that they form."""
 import collections
 import re
 import subprocess
 
-# "        /*0f30*/               @P0 BRA 0x3bb0 ;      /* 0x... */"
+# Matches "        /*0f30*/               @P0 BRA 0x3bb0 ;      /* 0x... */".
 LINE = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P[T\d]+)\s+)?([A-Z][A-Za-z0-9_.]*)\s*([^;]*);")
 
 Instruction = collections.namedtuple("Instruction", "address guard name rest")
 
 
 def opcode(instruction):
-    """HGMMA of HGMMA.64x256x16.F32.BF16."""
+    """Return the first part of an instruction's name: HGMMA of HGMMA.64x256x16.F32.BF16."""
     return instruction.name.split(".")[0]
 
 
 def names_of(mangled):
-    """Names as they are in the sources: without arguments, namespaces that have no name, and casts."""
+    """Return {symbol: name as in the sources}: names without arguments, anonymous namespaces and casts."""
     out = subprocess.run(["c++filt"], input="\n".join(mangled), capture_output=True, text=True, check=True).stdout
     short = {}
     for symbol, name in zip(mangled, out.splitlines()):
@@ -32,7 +32,7 @@ def names_of(mangled):
 
 
 def read(cuobjdump, cubin):
-    """The instructions of each function of a cubin, by its symbol. RuntimeError: what cuobjdump said."""
+    """Return {symbol: list of instructions} for the functions of a cubin. A RuntimeError has what cuobjdump said."""
     text = subprocess.run([cuobjdump, "--dump-sass", cubin], capture_output=True, text=True)
     if text.returncode:
         raise RuntimeError(f"{cuobjdump} --dump-sass {cubin}: {text.stderr.strip()}")
@@ -46,7 +46,7 @@ def read(cuobjdump, cubin):
 
 
 def target(instruction):
-    """Where a branch goes, or None."""
+    """Return the address to which a branch goes, or None."""
     if opcode(instruction) != "BRA":
         return None
     m = re.search(r"0x([0-9a-f]+)", instruction.rest)
@@ -54,7 +54,7 @@ def target(instruction):
 
 
 def following(code, index, i):
-    """Where instruction i of a function can go on."""
+    """Return the numbers of the instructions that can follow instruction i of a function; index: {address: number}."""
     x, to = code[i], target(code[i])
     ways = [] if opcode(x) in ("BRA", "EXIT", "BREAK", "RET") and not x.guard else [i + 1]
     if to is not None and to in index:
@@ -63,7 +63,8 @@ def following(code, index, i):
 
 
 class Loop:
-    """The instructions from where a branch goes back to, up to that branch, and others that lie elsewhere."""
+    """A loop: the instructions from the target of a backward branch up to that branch, and those on ways that leave
+    this range and come back."""
 
     def __init__(self, code, index, first, last):
         self.code, self.index, self.first, self.last = code, index, first, last
@@ -74,15 +75,15 @@ class Loop:
 
     def path(self, wanted):
         """
-        The shortest way through the loop that has so many instructions of each kind as `wanted` says: {name: number},
-        where a name is what the instruction's begins with. So code that is left out of it is that of ends of tiles, of
-        waits that find nothing to wait for, of arrays that a call does not have. None: there is no such way.
+        Return the shortest way through the loop that has the given numbers of instructions, or None if there is none.
+        `wanted` is {name: number}, where a name is the beginning of the instruction's name. The shortest way leaves out
+        code for the ends of tiles, for waits that find nothing to wait for, and for arrays that a call does not have.
         """
         kinds = sorted(wanted)
         limit = tuple(wanted[k] for k in kinds)
         nothing = tuple(0 for _ in kinds)
         most = self.most_ahead(kinds, limit)
-        does, after = {}, {}  # by instruction, when it is first met: what it may count as, and where it goes on
+        does, after = {}, {}  # by instruction, once it has been met: what it may count as, and what can follow it
         start = self.first, nothing
         before = {start: None}
         states = collections.deque([start])
@@ -92,7 +93,7 @@ class Loop:
             if i not in does:
                 x = self.code[i]
                 did = tuple(int(x.name.startswith(k)) for k in kinds)
-                does[i] = [nothing] if not any(did) else [did, nothing] if x.guard else [did]  # with a condition: or not
+                does[i] = [nothing] if not any(did) else [did, nothing] if x.guard else [did]  # a guard may skip it
                 after[i] = [] if i == self.last else [to for to in following(self.code, self.index, i) if to != self.first]
             for done in does[i]:
                 now = met if done is nothing else tuple(m + d for m, d in zip(met, done))
@@ -107,7 +108,8 @@ class Loop:
         return None
 
     def most_ahead(self, kinds, limit):
-        """By instruction: no more of each kind than this, up to the limit, are on any way from it to the loop's end. What goes back is not followed."""
+        """Return for each instruction an upper bound on the number of instructions of each kind on any way from it to
+        the loop's end. Bounds are at most `limit`, which is also the bound behind a backward branch."""
         most = {}
         for i in range(len(self.code) - 1, self.first - 1, -1):
             ways = [] if i == self.last else [to for to in following(self.code, self.index, i) if to != self.first]
@@ -116,7 +118,7 @@ class Loop:
         return most
 
     def way_to(self, state, met, before):
-        """The instructions up to a state; those whose condition does not hold do nothing, but take their place."""
+        """Return the instructions on the way to a state. One whose guard does not hold is replaced by a NOP."""
         way = []
         while state:
             x = self.code[state[0]]
@@ -126,12 +128,12 @@ class Loop:
 
     @staticmethod
     def counts(x):
-        """Does it keep a unit busy, if its condition holds?"""
+        """Return whether an instruction keeps a unit busy if its guard holds."""
         return opcode(x) in ("STS", "LDS", "LDG", "STG", "MUFU")
 
 
 def loops(code):
-    """All loops of a function, the smallest first."""
+    """Return all loops of a function, the smallest first."""
     index = {x.address: i for i, x in enumerate(code)}
     found = []
     for i, x in enumerate(code):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Reads what run.sh compiled: report.py [--update] registers.txt FOLDER. Prints a table of the kernels, and fails if one
-uses more registers than registers.txt allows it or lacks the instructions that it is meant to have."""
+"""Reads what run.sh compiled: report.py [--update] registers.txt FOLDER. It prints a table of the kernels, and fails if
+a kernel uses more registers than registers.txt allows, or lacks the instructions that it is meant to have."""
 import collections
 import glob
 import os
@@ -10,13 +10,14 @@ import sys
 
 import machine_code
 
-# Of a multiprocessor: registers, threads, and KB of shared memory with 1 KB for each block.
+# What a multiprocessor has: registers, threads, and KB of shared memory. Each block takes 1 KB more than it asks for.
 REGISTERS, MOST_THREADS = 65536, 2048
 SHARED = {"sm_80": 164, "sm_90a": 228}
 
-# Kernels, architectures, and what their machine code must have: products by tensor cores (HMMA), on operands that come by cp.async
-# (LDGSTS) and ldmatrix (LDSM), or by a warp group (HGMMA), which gets registers of another (USETMAXREG), on operands that come by
-# tensor maps (UTMALDG). Without them a kernel would multiply one number at a time (FFMA), or do nothing.
+# Kernels, architectures, and instructions that their machine code must have. Products use tensor cores: either HMMA,
+# with operands that come by cp.async (LDGSTS) and ldmatrix (LDSM); or HGMMA by a warp group, which gets registers of
+# another one (USETMAXREG), with operands that come by tensor maps (UTMALDG). Without these a kernel would multiply one
+# number at a time (FFMA), or do nothing.
 MEANT = [
     (r"tile_kernel<", "sm_", ["HMMA", "LDSM", "LDGSTS"]),
     (r"tiles_(forward|backward)<", "sm_", ["HMMA", "LDSM", "LDGSTS"]),
@@ -39,7 +40,8 @@ class Kernel:
 
 
 def read_logs(folder, kernels, problems):
-    """Registers; and products of a warp group that the compiler makes wait for one another, since it cannot see who uses their sums."""
+    """Read registers from the compiler's logs. Report kernels where the compiler serialises the products of a warp
+    group, which it does when it cannot see who uses their sums."""
     for log in sorted(glob.glob(f"{folder}/*.log")):
         symbol = arch = None
         for line in open(log):
@@ -54,7 +56,8 @@ def read_logs(folder, kernels, problems):
 
 
 def read_ptx(folder, kernels):
-    """Threads of a block by __launch_bounds__, and the size of shared memory that device.h's shared() leaves in the PTX."""
+    """Read from the PTX the threads of a block, by __launch_bounds__, and the size of shared memory, which device.h's
+    shared() leaves there."""
     for ptx in glob.glob(f"{folder}/*.d/*.ptx"):
         arch = "sm_" + re.search(r"compute_(\w+)\.ptx$", ptx)[1]
         kernel = Kernel()
@@ -79,7 +82,7 @@ def read_code(cuobjdump, folder, kernels):
 
 
 def blocks(threads, registers, shared, arch):
-    """How many blocks of so many threads a multiprocessor holds: registers are given out by the warp in pieces of 256."""
+    """Return how many blocks fit on a multiprocessor. Registers are allocated for each warp, in units of 256."""
     if not threads:
         return 0
     warps = (threads + 31) // 32
@@ -88,7 +91,7 @@ def blocks(threads, registers, shared, arch):
 
 
 def most_registers(threads, registers, shared, arch):
-    """The most registers with which as many blocks fit as with these."""
+    """Return the largest number of registers with which as many blocks fit as with these."""
     threads = threads or 1024  # without __launch_bounds__
     fit = blocks(threads, registers, shared, arch)
     while registers < 255 and blocks(threads, registers + 1, shared, arch) >= fit:
@@ -97,7 +100,7 @@ def most_registers(threads, registers, shared, arch):
 
 
 def checked(kernels):
-    """(name, architecture), kernel, registers: of the architectures that registers.txt knows."""
+    """Return a list of ((name, architecture), kernel, registers), for the architectures that registers.txt has."""
     return [((name, arch), kernel, registers) for name, kernel in sorted(kernels.items())
             for arch, registers in sorted(kernel.registers.items()) if arch in SHARED]
 

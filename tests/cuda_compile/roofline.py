@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""A training step's time on one H100, kernel by kernel, from instructions that its loops have and from what it computes and moves:
+"""Computes a training step's time on one H100, kernel by kernel, from the instructions in the kernels' loops and from
+what the kernels compute and move:
     roofline.py [--check | --write | --detail] FOLDER
-FOLDER: what run.sh compiled. What a step computes is in operations/NETWORK.txt, which gpu-check work NETWORK prints (tests/gpu/work.c).
-Prints the tables of docs/roofline.md, writes them there, or checks that they are there; with --detail each product and attention
-by its shape. Computed, not measured: docs/roofline.md says what is assumed."""
+FOLDER has what run.sh compiled. operations/NETWORK.txt lists what a step computes; gpu-check work NETWORK prints it
+(tests/gpu/work.c). The script prints the tables of docs/roofline.md, writes them there, or checks that they are there;
+with --detail it also prints each product and attention by its shape. docs/roofline.md says what is assumed; nothing is
+measured."""
 import collections
 import math
 import os
@@ -16,20 +18,21 @@ import machine_code
 # ---------------------------------------------------------------------------------------------- the GPU, and what is assumed
 
 PEAK, PROCESSORS = 989e12, 132
-CLOCK = PEAK / PROCESSORS / 4096  # 1.83 GHz: a multiprocessor's tensor cores make 4096 FLOP of bf16 a cycle
+CLOCK = PEAK / PROCESSORS / 4096  # 1.83 GHz: a multiprocessor's tensor cores do 4096 FLOP in bf16 per cycle
 BYTES_S = 3.35e12
-MEMORY = 0.9  # of it that kernels reach
-PRACTICE = 0.75  # of what instructions allow that kernels reach
-MMA = 0.62  # of PEAK that mma.sync reaches at most
-LIBRARY = 0.70  # of PEAK that cuBLASLt reaches
+MEMORY = 0.9  # the share of BYTES_S that kernels reach
+PRACTICE = 0.75  # the share of the speed allowed by their instructions that kernels reach
+MMA = 0.62  # the largest share of PEAK that mma.sync reaches
+LIBRARY = 0.70  # the share of PEAK that cuBLASLt reaches
 GAP = 1.5e-6  # seconds from a kernel to the next
-HANDOVER = 60  # cycles from the end of a warp group's turn until the other goes on
-FAR, NEAR = 800, 300  # cycles to wait for memory, and for what other blocks have read before
+HANDOVER = 60  # cycles from the end of one warp group's turn until the other group goes on
+FAR, NEAR = 800, 300  # cycles to wait for data from memory, and for data that other blocks have read before
 SCHEDULERS, LANES = 4, 32
-MUFU, ALU, SHARED = 16, 64, 128  # a cycle: exponentials and reciprocals, integers and comparisons, bytes of shared memory
+MUFU, ALU, SHARED = 16, 64, 128  # per cycle: exponentials or reciprocals, integers or comparisons, shared bytes
 ALU_NAMES = set("IADD3 LOP3 SHF PRMT ISETP FSETP FMNMX SEL FSEL LEA VIADD F2FP I2FP PLOP3 VIMNMX IMNMX".split())
-COLUMN_GROUPS = 192 // 16  # of a tile that is finished in registers, each in both its heights (product_wgmma.cu)
-OWN_ROWS = 128  # of a tile of attention (attention_wgmma.cu, attention_tiles.cu)
+COLUMN_GROUPS = 192 // 16  # in a tile that is finished in registers; each group covers both heights (product_wgmma.cu)
+OWN_ROWS = 128  # in a tile of attention (attention_wgmma.cu, attention_tiles.cu)
+SUM_ROWS = 64  # whose columns attention's backward pass sums together (attention.h)
 NETWORKS = {"L224": "ViT-L/16 224, 24 clips", "H224": "ViT-H/16 224, 24 clips", "H384": "ViT-H/16 384, 10 clips"}
 HERE = os.path.dirname(os.path.abspath(__file__))
 PAGE, CLUSTER = HERE + "/../../docs/roofline.md", HERE + "/../../jobs/configs/cluster_h100.yaml"
@@ -37,7 +40,7 @@ BEGIN, END = "<!-- tests/cuda_compile/roofline.py --write: from here -->\n", "<!
 
 
 def shared_bytes(x):
-    """Of a warp's access; of wgmma, of its group's."""
+    """Return the bytes of shared memory that an instruction of a warp accesses; for wgmma, those of its warp group."""
     name = machine_code.opcode(x)
     if name == "HGMMA":
         wide = int(re.search(r"64x(\d+)x16", x.name)[1])
@@ -53,7 +56,7 @@ def shared_bytes(x):
 
 
 def units(path, warps):
-    """Cycles that each unit of a multiprocessor needs for the instructions of so many warps; wgmma apart."""
+    """Return the cycles of each unit of a multiprocessor for `warps` warps with these instructions, without wgmma."""
     cycles = collections.Counter()
     for x in path:
         name = machine_code.opcode(x)
@@ -70,14 +73,15 @@ def units(path, warps):
 
 
 def wgmma_cycles(x):
-    """Of the tensor cores, or of shared memory that it reads, if that is more."""
+    """Return the cycles of a wgmma: those of the tensor cores, or those of reading shared memory if they are more."""
     return max(int(re.search(r"64x(\d+)x16", x.name)[1]) / 2, shared_bytes(x) / SHARED)
 
 
 def operations(path, beside):
     """
-    What a warp group does in a loop: ("work", cycles of each unit), ("product", cycles), ("commit",), ("wait", how many groups of products
-    may be on their way), ("take",) and ("end",) of its turn. `beside`: instructions of other warps, to each of these.
+    Return the list of what a warp group does in a loop: ("work", cycles of each unit), ("product", cycles),
+    ("commit",), ("wait", number of groups of products that may still be under way), and ("take",) and ("end",) of its
+    turn. `beside` is the number of instructions of other warps for each instruction of these.
     """
     ops, part, turns = [], [], turns_of(path)
 
@@ -106,8 +110,9 @@ def operations(path, beside):
 
 def turns_of(path):
     """
-    {place: "take" or "end"}. Where groups take turns, one waits at a barrier in shared memory before its products, and arrives at the
-    other's right after them. No other arrival follows products before they were waited for.
+    Return {place in the path: "take" or "end"}. Where groups take turns, a group waits at a barrier in shared memory
+    before its products, and arrives at the other group's barrier right after them. No other arrival comes between
+    products and the wait for them.
     """
     names = "HGMMA", "SYNCS.PHASECHK", "SYNCS.ARRIVE", "WARPGROUP.DEPBAR"
     met = [(i, name) for i, x in enumerate(path) for name in names if x.name.startswith(name)]
@@ -120,25 +125,24 @@ def turns_of(path):
 
 def timeline(path, groups, beside):
     """
-    Cycles of a step of a loop that so many warp groups make, each its own steps. A group's instructions follow one another as they stand
-    there; a product begins when it is issued and those issued before it, of all groups, are made; a wait lasts until the group's products
-    are made that it names, and one for a turn until the other group has ended its own. What both groups do at the same time takes
-    longer where they need the same unit.
+    Simulate `groups` warp groups that each run their own steps of a loop, and return the cycles of a step. A group runs
+    its instructions in order. A product begins when it has been issued and all earlier products, of all groups, are
+    done. A wait for products lasts until those products of the group are done; a wait for a turn lasts until the other
+    group has ended its turn. Work that both groups do at the same time takes longer if they need the same unit.
     """
     ROUNDS = 16
     ops = operations(path, beside)
     takes = sum(op[0] == "take" for op in ops)
     if takes != sum(op[0] == "end" for op in ops):
         sys.exit("roofline.py: a loop takes turns and does not end as many")
-    if groups == 1 and takes:
-        sys.exit("roofline.py: one group cannot take turns")
     now = free = 0.0
-    at, left = [0] * groups, [None] * groups  # the operation; what is left of its work, 1 at first, or the time that it waits for
+    # By group: its operation, and what is left of it: a share of its work (1 at first), or the time that it waits for.
+    at, left = [0] * groups, [None] * groups
     queued, made, taken = [0.0] * groups, [[] for _ in range(groups)], [0] * groups
     ended, rounds = [[] for _ in range(groups)], [[] for _ in range(groups)]
 
     def advance(g):
-        """Until group g works or waits for a later time. False: it waits for the other group."""
+        """Go on until group g works or waits for a later time. Return False if it waits for the other group."""
         nonlocal free
         while len(rounds[g]) < ROUNDS:
             op = ops[at[g]]
@@ -153,8 +157,12 @@ def timeline(path, groups, beside):
             elif op[0] == "wait" and len(made[g]) > op[1] and made[g][-1 - op[1]] > now + 1e-9:
                 left[g] = "time", made[g][-1 - op[1]]
                 return True
+            elif op[0] == "take" and groups == 1:  # the other group has no rows, and hands each turn back at once
+                if ended[0] and ended[0][-1] + 2 * HANDOVER > now + 1e-9:
+                    left[g] = "time", ended[0][-1] + 2 * HANDOVER
+                    return True
             elif op[0] == "take":
-                before = taken[g] - (g == 0)  # the other's turn that has to have ended
+                before = taken[g] - (g == 0)  # the other group's turn that must have ended
                 if before >= 0:
                     if len(ended[1 - g]) <= before:
                         return False
@@ -173,7 +181,7 @@ def timeline(path, groups, beside):
 
     while len(rounds[0]) < ROUNDS:
         going = [advance(g) for g in range(groups)]
-        going = [advance(g) for g in range(groups)]  # what the later ones did may let the first go on
+        going = [advance(g) for g in range(groups)]  # again: what later groups did may let the first go on
         work = [g for g in range(groups) if going[g] and left[g][0] == "work"]
         alone = {g: max(ops[at[g]][1].values()) for g in work}
         busiest = max((sum(ops[at[g]][1][u] / alone[g] for g in work) for u in set().union(*(ops[at[g]][1] for g in work))), default=1)
@@ -198,13 +206,14 @@ class Kernels:
         if not cuobjdump:
             sys.exit("roofline.py: there is no cuobjdump; 'bash jobs/setup.sh cuda' gets it")
         self.code, self.known = {}, {}
+        self.alone = {}  # expected cycles of a step of one of two groups, if the other has no rows
         for name in ("attention_wgmma", "product_wgmma", "attention_tiles", "product"):
             functions = machine_code.read(cuobjdump, f"{folder}/{name}.d/{name}.compute_90a.cubin")
             short = machine_code.names_of(list(functions))
             self.code.update({short[s]: code for s, code in functions.items()})
 
     def loop(self, kernel, instruction):
-        """The smallest loop with such an instruction."""
+        """Return the smallest loop of a kernel that has this instruction."""
         for loop in machine_code.loops(self.code[kernel]):
             if loop.count(instruction):
                 return loop
@@ -219,8 +228,9 @@ class Kernels:
 
     def wgmma_loop(self, kernel, fetch, written, groups=2):
         """
-        (expected cycles, those of each unit) of a step of so many warp groups. `fetch`: the instruction with which the first group fills
-        the ring, `written`: bytes of shared memory that it fills in a step.
+        Return (expected cycles, cycles of each unit, instructions of a warp) of a step of a loop that `groups` warp
+        groups run. `fetch` is the instruction with which the first group of the block fills the ring in shared memory,
+        `written` the bytes that it fills in a step.
         """
         key = kernel, fetch
         if key not in self.known:
@@ -234,13 +244,16 @@ class Kernels:
             cycles["shared memory"] += (sum(groups * shared_bytes(x) for x in products) + written) / SHARED
             expected = max(timeline(path, groups, beside), max(cycles.values()))
             self.known[key] = expected, cycles, len(path)
+            if groups > 1:
+                self.alone[kernel] = max(timeline(path, 1, beside), max(cycles.values()) / groups)
         return self.known[key]
 
     def end_in_registers(self, kernel, wanted, first, wait):
         """
-        (cycles of each unit, cycles until it is done) of a warp group's end of a tile that has these instructions, between its products and
-        those of its next tile. `wait`: cycles for a load. The first results need `first` of them; as many loads are under way at a
-        time as stand in the code before the first result is written, without these.
+        Return (cycles of each unit, cycles until it is done) of the end of a tile by one warp group, between its
+        products and those of its next tile. The end has the instructions `wanted`. A load takes `wait` cycles. The
+        first results need `first` loads; the loads that stand in the code before the first result is written, less
+        these, are under way at the same time.
         """
         key = kernel, tuple(sorted(wanted.items()))
         if key not in self.known:
@@ -263,7 +276,7 @@ class Kernels:
         return self.known[key][:2]
 
     def strip(self, kernel, wanted, groups):
-        """Cycles of each unit, of so many warp groups, for 16 rows a warp and 32 columns of a tile's end."""
+        """Return the cycles of each unit when `groups` warp groups finish 32 columns of a tile with 16 rows a warp."""
         key = kernel, groups, tuple(sorted(wanted.items()))
         if key not in self.known:
             for loop in machine_code.loops(self.code[kernel]):
@@ -278,8 +291,8 @@ class Kernels:
 
 # ---------------------------------------------------------------------------------------------- kernels
 
-# What a kernel takes: its limit (the unit that is busiest, and seconds if that were all), seconds as expected, and of these in the
-# ends of tiles, which nothing hides.
+# The time of a kernel: `limit` is its busiest unit, `least` the seconds if that unit were the only limit, `expected`
+# the expected seconds, and `ends` the part of these in the ends of tiles, which nothing hides.
 Time = collections.namedtuple("Time", "kernel limit least expected ends", defaults=[0])
 
 
@@ -292,7 +305,7 @@ def type_bytes(name):
 
 
 class Product:
-    """A line "product PHASE M N K ..." of work.c."""
+    """A matrix product, from a line "product PHASE M N K ..." that work.c prints."""
 
     def __init__(self, words):
         self.phase = words[1]
@@ -308,12 +321,12 @@ class Product:
         return 2.0 * (self.M * self.K + self.N * self.K)
 
     def result_bytes(self):
-        """Of the result, and of what is read or kept beside it."""
+        """Return the bytes of the result, and of all that is read or kept beside it."""
         one = type_bytes(self.c) + 4 * ("residual" in self.flags) + type_bytes(self.c) * ("accumulate" in self.flags)
         return (one + 2.0 * ("pre" in self.flags) + 2.0 * ("hidden" in self.flags)) * self.M * self.N
 
     def rounding_bytes(self):
-        """Of operands that are floats and are rounded to a copy first."""
+        """Return the bytes moved to round operands in fp32 to a copy in bf16 first."""
         return sum(6.0 * n for kind, n in ((self.a, self.M * self.K), (self.b, self.N * self.K)) if kind.startswith("f32"))
 
     def library_does_all(self):
@@ -322,7 +335,7 @@ class Product:
         return self.finish == "plain" and (not extras or (self.c == "f32" and not both and "table" not in self.flags))
 
     def chosen(self, library):
-        """As products.c chooses with train.products=own."""
+        """Return who multiplies, as products.c chooses with train.products=own. `library`: there is cuBLASLt."""
         rows = self.M if "transposed" in self.a else 128
         large = self.flops >= 1 << 30
         if large and self.N >= 128 and rows >= 128 and self.K >= 64 and not (library and self.library_does_all() and self.parts == 1):
@@ -330,7 +343,7 @@ class Product:
         return "cublaslt" if library and large and self.tile_parts == 1 else "mma"
 
     def in_registers(self):
-        """Are its sums finished in registers? As product_wgmma.cu chooses, for widths that are multiples of 4."""
+        """Return whether sums are finished in registers, as product_wgmma.cu decides for widths divisible by 4."""
         transposed = "transposed" in self.b
         finishes = {"plain": True, "gelu": transposed, "gelu_gradient": not transposed and "bias" not in self.flags}
         return self.c == "bf16" and not self.flags & {"residual", "accumulate"} and finishes[self.finish]
@@ -343,8 +356,8 @@ class Product:
 
 def end_of_tile(p, parts, kept):
     """
-    Instructions that 16 rows and 32 columns of a tile's end have, by what a product adds; and cycles that a warp waits for memory.
-    `kept`: all sums were brought to shared memory before.
+    Return the instructions of the end of a tile for 16 rows and 32 columns, which depend on what the product adds, and
+    the cycles that a warp waits for memory. `kept` says that all sums are already in shared memory.
     """
     bf16 = p.c == "bf16" and parts == 1
     adds = parts == 1 and bool(p.flags & {"residual", "accumulate"})
@@ -356,7 +369,8 @@ def end_of_tile(p, parts, kept):
 
 
 def tiles_together(kernels, kernel, wide, p, steps, tiles):
-    """Seconds, and of these in ends: both warp groups have half of each tile, and nothing goes on beside its end."""
+    """Return the seconds, and the part of them in ends of tiles, if each warp group has half of each tile, and nothing
+    else runs during its end."""
     step, _, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2)
     wanted, wait = end_of_tile(p, p.parts, False)
     end = wide / 32 * (max(kernels.strip(kernel, wanted, 2).values()) / PRACTICE + wait)
@@ -366,11 +380,12 @@ def tiles_together(kernels, kernel, wide, p, steps, tiles):
 
 def registers_in_turn(kernels, kernel, wide, p, steps, tiles):
     """
-    The same where each warp group has every second tile of a block, and finishes its sums in registers. Tile follows tile as fast as the
-    busiest unit allows, the products of one, or half of a group's products and end; the last end has nothing beside it.
+    The same if each warp group has every second tile of a block, and finishes its sums in registers. The time of a tile
+    is the largest of: the time of the busiest unit, the time of its products, and half the time of a group's products
+    and end. Nothing runs beside the last end.
     """
     step, loop, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2, 1)
-    values = 128 * wide // 128  # of a thread, which writes four at a time
+    values = 128 * wide // 128  # per thread, which writes four at a time
     gradient, written = p.finish == "gelu_gradient", 1 + (p.finish == "gelu" and "pre" in p.flags) + ("hidden" in p.flags)
     wanted = {"STG.E.64": written * values // 4, "MUFU.EX2": 0 if p.finish == "plain" else values,
               "LDG.E.64": values // 4 if gradient else 4 * COLUMN_GROUPS if "bias" in p.flags else 0,
@@ -385,8 +400,8 @@ def registers_in_turn(kernels, kernel, wide, p, steps, tiles):
 
 def strips_in_turn(kernels, kernel, wide, p, steps, tiles):
     """
-    The same where sums go through strips, and those for a whole tile are there once. Tile follows tile as
-    fast as the busiest unit allows, the products of one, or the end of one.
+    The same if the sums go through strips in shared memory, which has room for those of one whole tile. The time of a
+    tile is the largest of: the time of the busiest unit, the time of its products, and the time of its end.
     """
     step, loop, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2, 1)
     wanted, wait = end_of_tile(p, p.parts, True)
@@ -431,7 +446,7 @@ def mma_product(kernels, p):
     tile = 64 if -(-p.M // 128) * -(-p.N // 128) < 96 else 128
     kernel = f"tile_kernel<{tile},{str('transposed' in p.a).lower()},{str('transposed' not in p.b).lower()}>"
     path = kernels.products_path(kernel, "HMMA")
-    warps = 2 * tile // 32  # of a block; 128: two blocks, 64: four
+    warps = 2 * tile // 32  # of a block; a multiprocessor holds two blocks for tiles of 128, four for tiles of 64
     blocks = 2 if tile == 128 else 4
     cycles = units(path, warps * blocks)
     limit = max(cycles, key=cycles.get)
@@ -446,7 +461,7 @@ def mma_product(kernels, p):
 def product_times(kernels, p, library):
     by = p.chosen(library)
     times = {"wgmma": lambda: wgmma_product(kernels, p), "cublaslt": lambda: library_product(p), "mma": lambda: mma_product(kernels, p)}[by]()
-    if "sums" in p.flags:  # of columns: what the kernel has written of them, or all of the result
+    if "sums" in p.flags:  # of columns: read partial sums that the kernel wrote, or the whole result
         made = by == "wgmma" and p.in_registers()
         times.append(memory_time("column_sums", 8.0 * -(-p.M // 128) * 4 * p.N if made else type_bytes(p.c) * p.M * p.N))
     if p.rounding_bytes():
@@ -455,12 +470,14 @@ def product_times(kernels, p, library):
 
 
 class Attention:
-    """A line "attention_forward PHASE rows=..." or of backward. Segments have one of two lengths, as many the one as the other."""
+    """An attention, from a line "attention_forward PHASE rows=..." or "attention_backward ..." that work.c prints. Half
+    the segments are taken to have one length and half another, so that the sums of lengths and squares are right."""
 
     def __init__(self, words):
         self.backward, self.phase = words[0] == "attention_backward", words[1]
-        said = {k: float(v) for k, v in (w.split("=") for w in words[2:])}
+        said = {k: float(v) for k, v in (w.split("=") for w in words[2:] if "=" in w)}
         self.segments, self.heads, self.width, self.calls = (int(said[k]) for k in ("segments", "heads", "width", "calls"))
+        self.sum_bytes = 4.0 * self.segments * -(-said["longest"] // SUM_ROWS) * 3 * self.width * self.heads if "sums" in words else 0
         self.rows, self.squares = said["rows"], said["squares"]
         mean = self.rows / self.segments
         spread = math.sqrt(max(0, self.squares / self.segments - mean * mean))
@@ -471,39 +488,56 @@ class Attention:
         lengths = " and ".join(str(n) for n in sorted(set(self.lengths), reverse=True))
         return f"{self.segments} segments of {lengths}, {self.heads} heads of {self.width}"
 
-    def steps(self, own, other, extra):
-        """(tiles of own rows, their steps over the other side) of all heads; `extra`: a tile's begin and end, in steps."""
-        each = self.heads * self.segments / len(self.lengths)
-        tiles = sum(each * -(-n // own) for n in self.lengths)
-        return tiles, sum(each * -(-n // own) * (-(-n // other) + extra) for n in self.lengths)
+    def lengths_and_heads(self):
+        """Return (rows, number of heads of all segments that have so many rows) for each length."""
+        return [(n, self.heads * self.segments / len(self.lengths)) for n in self.lengths]
+
+
+BEGIN_AND_END = 0.5  # the cost of a tile's begin and end, in steps
+
+
+def wgmma_steps(a, n):
+    """Return the steps of a tile of own rows over n rows of the other side: 64 rows a step in backward, 128 in forward,
+    where the first step has 32, 64 or 128."""
+    if a.backward:
+        return -(-n // 64) + BEGIN_AND_END
+    full = -(-n // 128) - 1
+    return full + next(w for w in (32, 64, 128) if n - 128 * full <= w) / 128 + BEGIN_AND_END
 
 
 def attention_wgmma(kernels, a):
-    """Forward by tiles of 128 keys; backward in two kernels by tiles of 64. A tile's begin and end take about half a step more."""
+    """Return the times of attention by wgmma, forward in one kernel and backward in two. In the last tile of own rows,
+    one of the two groups may have none."""
     d = a.width
     columns = -(-d // 64) * 64 * 2  # bytes of a row in shared memory
     names = [(f"wgmma_backward<{d},true>", 64), (f"wgmma_backward<{d},false>", 64)] if a.backward else [(f"wgmma_forward<{d}>", 128)]
     times = []
     for name, other in names:
         step, cycles, _ = kernels.wgmma_loop(name, "LDGSTS", 2 * other * columns)
-        tiles, steps = a.steps(OWN_ROWS, other, 0.5)
         limit = max(cycles, key=cycles.get)
+        tiles = least = expected = 0
+        for n, heads in a.lengths_and_heads():
+            of_group = -(-n // (OWN_ROWS // 2))  # tiles of one group
+            tiles += heads * -(-n // OWN_ROWS)
+            least += heads * of_group / 2 * wgmma_steps(a, n) * cycles[limit]
+            expected += heads * (of_group // 2 * step + of_group % 2 * kernels.alone[name]) * wgmma_steps(a, n)
         waves = -(-tiles // PROCESSORS) * PROCESSORS / tiles
-        times.append(Time(name, limit, steps * cycles[limit] / PROCESSORS / CLOCK, waves * steps * step / PROCESSORS / CLOCK / PRACTICE))
+        times.append(Time(name, limit, least / PROCESSORS / CLOCK, waves * expected / PROCESSORS / CLOCK / PRACTICE))
     return times
 
 
 def attention_mma(kernels, a):
-    """Of width 24: three blocks of four warps with 32 own rows each; 64 of the other side at a time, in backward 32."""
+    """Return the times of attention by mma.sync, for heads of width 24: three blocks per multiprocessor, each of four
+    warps with 32 own rows; steps of 64 rows of the other side, or 32 in backward. A warp without rows only waits."""
     if a.width > 24:
         sys.exit(f"roofline.py: heads {a.width} wide by mma.sync are not known here")
     names = [f"tiles_backward<{a.width},true>", f"tiles_backward<{a.width},false>"] if a.backward else [f"tiles_forward<{a.width}>"]
     times = []
     for name in names:
         cycles = units(kernels.products_path(name, "HMMA"), 12)
-        _, steps = a.steps(OWN_ROWS, 32 if a.backward else 64, 0.5)
+        steps = sum(heads * -(-n // 32) * (-(-n // (32 if a.backward else 64)) + BEGIN_AND_END) for n, heads in a.lengths_and_heads())  # of a warp
         limit = max(cycles, key=cycles.get)
-        seconds = steps / 3 * cycles[limit] / PROCESSORS / CLOCK
+        seconds = steps / 12 * cycles[limit] / PROCESSORS / CLOCK
         times.append(Time(name, limit, seconds, seconds / PRACTICE))
     return times
 
@@ -512,6 +546,8 @@ def attention_times(kernels, a):
     times = attention_wgmma(kernels, a) if a.width in (64, 80, 128) else attention_mma(kernels, a)
     if a.backward:
         times.append(memory_time("row_terms", 4.0 * a.rows * a.width * a.heads))
+    if a.sum_bytes:  # written by the kernels, and read
+        times.append(memory_time("column_sums", 2 * a.sum_bytes))
     return times
 
 
@@ -521,7 +557,7 @@ Row = collections.namedtuple("Row", "kernel what phase calls flops limit least e
 
 
 def read_work(path):
-    """(FLOP of the method's step, products and attention, calls and bytes of all other kernels by (name, phase))."""
+    """Return (FLOP of the method's step, products and attentions, {(name, phase): (calls, bytes)} of other kernels)."""
     flops, shapes, others = 0.0, [], {}
     for line in open(path):
         words = line.split()
@@ -534,7 +570,9 @@ def read_work(path):
         elif words[:1] == ["op"] and not re.match(r"linear|attention|product|transfer", words[1]):
             said = dict(w.split("=") for w in words[3:])
             if words[1:3] == ["round_bf16", "data"]:
-                continue  # copies of the weights: made before a run's first step, the one that work.c counts; then the update writes them
+                # Rounding weights to bf16 copies happens only before a run's first step, the step that work.c counts.
+                # Later the update writes the copies.
+                continue
             others[words[1], words[2]] = int(said["calls"]), float(said["bytes"])
     if not flops or not shapes:
         sys.exit(f"roofline.py: {path} is not what gpu-check work prints")
@@ -555,7 +593,7 @@ def step_rows(kernels, shapes, others, library):
 
 
 def kind(row):
-    """What a row of the step's table adds up."""
+    """Return the row of the step's table to which a kernel belongs."""
     if row.kernel.startswith(("wgmma_forward", "wgmma_backward")):
         return f"attention by wgmma, {row.kernel.split('_')[1].split('<')[0]}"
     if row.kernel.startswith("tiles_"):
@@ -615,12 +653,12 @@ def loops_table(kernels):
 
 
 def planned_rate():
-    """What vjepa-plan takes an H100 for, TFLOP/s."""
+    """Return the rate in TFLOP/s that vjepa-plan assumes for an H100."""
     return float(re.search(r"gpu_tflops_bf16: (\S+)", open(CLUSTER).read())[1])
 
 
 def tables(kernels, detail):
-    """The page's tables; and what is wrong with the rate that vjepa-plan has."""
+    """Return the text of the page's tables, and a list of what is wrong with the rate that vjepa-plan assumes."""
     steps, summary, problems = [], [], []
     for name in NETWORKS:
         flops, shapes, others = read_work(f"{HERE}/operations/{name}.txt")

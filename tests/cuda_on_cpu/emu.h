@@ -127,6 +127,11 @@ template <class T> T __shfl_sync(unsigned mask, T value, int from, int width = 3
     (void)width;
     return emu::from_lane(value, from & 31, mask, "shfl");
 }
+static inline int __any_sync(unsigned mask, int mine)
+{
+    for (int other = 16; other > 0; other /= 2) mine |= __shfl_xor_sync(mask, mine, other);
+    return mine;
+}
 static inline float rsqrtf(float x)
 {
     return 1.0f / sqrtf(x);

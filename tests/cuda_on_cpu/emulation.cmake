@@ -1,12 +1,12 @@
-# The emulation itself: errors planted on purpose that it must find, alone and with sanitizers on top; the runtime; the products.
+# Tests of the emulation itself: planted errors that it must find, alone or with a sanitizer; the runtime; cuBLASLt.
 set(instrumented -fno-omit-frame-pointer -g)
 add_library(vj_cuda_emulation_tsan OBJECT emu.cc hopper.cc memory.cc runtime.cc)
 target_compile_definitions(vj_cuda_emulation_tsan PRIVATE EMU_TSAN=1)
 target_include_directories(vj_cuda_emulation_tsan PRIVATE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/include)
 target_compile_options(vj_cuda_emulation_tsan PRIVATE -O2)
 
-# kernels_for(TARGET SANITIZER SOURCE...): kernels as objects; kernels alone are instrumented, since the emulation says by itself
-# what it touches for them, and the other libraries of a program know no sanitizer.
+# kernels_for(TARGET SANITIZER SOURCE...): compile kernels to objects. Only kernels are instrumented: the emulation
+# itself reports the memory that it accesses for them, and the other libraries of a program have no sanitizer.
 function(kernels_for target sanitizer)
   set_source_files_properties(${ARGN} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
   add_library(${target} OBJECT ${ARGN})
@@ -18,7 +18,7 @@ function(kernels_for target sanitizer)
   endif()
 endfunction()
 
-# program_with(NAME SANITIZER KERNELS SOURCE...): a program of these kernels and the emulation.
+# program_with(NAME SANITIZER KERNELS SOURCE...): build a program of the sources, these kernels and the emulation.
 function(program_with name sanitizer kernels)
   set(emulation vj_cuda_emulation)
   if(sanitizer STREQUAL thread)
@@ -37,7 +37,7 @@ function(planted name sanitizer)
   target_link_libraries(${name} PRIVATE ${CMAKE_DL_LIBS} Threads::Threads)
 endfunction()
 
-# planted_test(PROGRAM ERROR PATTERN): what its report has to say.
+# planted_test(PROGRAM ERROR PATTERN): run PROGRAM with this error planted; its report must match PATTERN.
 function(planted_test program error pattern)
   vj_test(NAME ${program}_${error} LABELS cuda
     COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/planted.sh $<TARGET_FILE:${program}> ${error} ${pattern})
@@ -73,7 +73,7 @@ if(NOT VJEPA_SANITIZE)
   planted_test(planted_tsan missing_barrier "ThreadSanitizer: data race")
 endif()
 
-# Tests of kernels with the kernels under a sanitizer, and under valgrind, without the long shapes.
+# Tests of kernels with a sanitizer on the kernels, and under valgrind, without the long shapes.
 set(looked_at attention layernorm linear_bf16 loss rows)
 if(NOT VJEPA_SANITIZE)
   file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/cuda/*.cu)
@@ -93,7 +93,7 @@ if(NOT VJEPA_SANITIZE)
   endforeach()
 endif()
 
-# The runtime itself, and the library of products.
+# Tests of the emulated runtime and the emulated cuBLASLt.
 vj_test(NAME cuda_runtime SOURCE ${CMAKE_CURRENT_SOURCE_DIR}/test_runtime.c LABELS cuda)
 vj_test(NAME cuda_ipc SOURCE ${CMAKE_CURRENT_SOURCE_DIR}/test_ipc.c LABELS cuda mpi RANKS 1 2 4)
 vj_test(NAME cuda_ipc_shuffled LABELS cuda mpi RANKS 2 4
@@ -105,7 +105,7 @@ endforeach()
 add_dependencies(test_cuda_cublaslt vj_cublaslt_emulated)
 target_compile_definitions(test_cuda_cublaslt PRIVATE VJ_CUBLASLT_NAME="$<TARGET_FILE:vj_cublaslt_emulated>")
 
-# What src/kernels/cuda/cublaslt.h and tensor_map.h declare, against NVIDIA's headers where they are installed.
+# Check the declarations in src/kernels/cuda/cublaslt.h and tensor_map.h against NVIDIA's headers, if installed.
 find_path(VJ_CUDA_INCLUDE cuda.h HINTS /usr/local/cuda/include ENV CUDA_HOME PATH_SUFFIXES include)
 if(VJ_CUDA_INCLUDE)
   add_library(tensor_map_header OBJECT tensor_map_header.c)

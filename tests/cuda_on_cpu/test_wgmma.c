@@ -249,6 +249,8 @@ enum { PARTS = 3 };
 typedef struct {
     float *at[PARTS];
     int64_t width[PARTS]; /* values in a row of each */
+    float *dbias;         /* sums of dqkv's columns */
+    int64_t columns;
 } attended;
 
 /* Compute attention of the first segments. Rows from `nan_from` on are NaN. */
@@ -266,10 +268,13 @@ static attended attend(vj_backend *be, int head_width, int segments, int nan_fro
     int32_t *offset = ints_on_device(be, segment_offsets, segments + 1);
     const vj_rows rows = vj_rows_from(segment_offsets, offset, segments);
     vj_attention_forward(be, vj_f32(out.device), lse.device, qkv.device, &rows, D, HEADS);
-    vj_attention_backward(be, vj_f32(dqkv.device), dout.device, qkv.device, vj_f32(out.device), lse.device, &rows, D,
-                          HEADS);
+    array dbias = array_empty(be, 3 * D);
+    vj_attention_backward(be, vj_f32(dqkv.device), dbias.device, dout.device, qkv.device, vj_f32(out.device),
+                          lse.device, 0, &rows, D, HEADS);
     array *all[PARTS] = {&out, &dqkv, &lse};
-    attended x;
+    pull(be, &dbias);
+    vj_device_free(be, dbias.device);
+    attended x = {.dbias = dbias.host, .columns = 3 * D};
     for (int i = 0; i < PARTS; i++) {
         pull(be, all[i]);
         x.at[i] = all[i]->host;
@@ -284,6 +289,7 @@ static attended attend(vj_backend *be, int head_width, int segments, int nan_fro
 static void forget(attended *x)
 {
     for (int i = 0; i < PARTS; i++) free(x->at[i]);
+    free(x->dbias);
 }
 
 static bool same_rows(const attended *a, const attended *b, int rows)
@@ -306,6 +312,7 @@ static void tiles_of_a_block_do_not_show(void **state)
         for (int w = 0; w < HEAD_WIDTHS; w++) {
             all[i][w] = attend(be, head_widths[w], 2, TOKENS);
             assert_true(same_rows(&all[i][w], &all[0][w], TOKENS));
+            assert_same("dbias", all[i][w].dbias, all[0][w].dbias, all[i][w].columns);
         }
         close_cuda(be);
     }

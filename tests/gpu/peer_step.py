@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""PyTorch's training step of the same network and the same numbers of tokens as gpu-check's, for comparison.
+"""A training step in PyTorch with the network and the numbers of tokens of gpu-check's step, for comparison.
 
-peer_step.py NAME RECOMPUTE CONTEXT TARGET CONTEXT TARGET: tokens of a clip by mask, as gpu-check prints them. Uses what PyTorch has to
-be fast: scaled_dot_product_attention, torch.compile, fused AdamW, bf16 autocast. RECOMPUTE: none or block.
+peer_step.py NAME RECOMPUTE CONTEXT TARGET CONTEXT TARGET
+
+RECOMPUTE is none or block. CONTEXT and TARGET are the tokens of a clip, for each of two masks, as gpu-check prints
+them. The step uses PyTorch's fast means: scaled_dot_product_attention, torch.compile, fused AdamW, bf16 autocast.
 """
 import statistics
 import sys

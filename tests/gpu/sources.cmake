@@ -1,11 +1,13 @@
-# What gpu-check is made of beside src/kernels/cuda: no MPI, HDF5, FFmpeg or other library. Sets gpu_check_cpu, the cpu's kernels,
-# against which the GPU's are compared, in plain C alone, since that builds fastest; gpu_check_others; and on targets what they need.
+# The sources of gpu-check beside src/kernels/cuda; they need no MPI, HDF5, FFmpeg or other library. This file sets two
+# lists: gpu_check_cpu has the CPU's kernels, with which the GPU's are compared, in plain C only, since that builds
+# fastest; gpu_check_others has the rest. The function gpu_check_needs(TARGET) sets the options that a target of these
+# sources needs.
 set(gpu_check_folder ${CMAKE_CURRENT_LIST_DIR})
 set(gpu_check_src ${CMAKE_CURRENT_LIST_DIR}/../../src)
 file(GLOB gpu_check_cpu ${gpu_check_src}/kernels/cpu/*.c)
 file(GLOB gpu_check_others ${gpu_check_folder}/*.c ${gpu_check_folder}/one_rank/*.c ${gpu_check_src}/kernels/*.c
      ${gpu_check_src}/kernels/strict/*.c ${gpu_check_src}/model/*.c)
-foreach(several_ranks tensor tensor_device neighbours) # one_rank/one_rank.c
+foreach(several_ranks tensor tensor_device neighbours) # one_rank/one_rank.c stands in for these
   list(REMOVE_ITEM gpu_check_others ${gpu_check_src}/model/${several_ranks}.c)
 endforeach()
 list(APPEND gpu_check_others ${gpu_check_src}/base/status.c ${gpu_check_src}/base/rng.c ${gpu_check_src}/base/tree_sum.c)

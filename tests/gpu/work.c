@@ -19,6 +19,7 @@ typedef struct {
     vj_product product;
     vj_rows rows; /* segments of attention */
     int D, heads;
+    bool sums;
     int64_t calls;
 } shape;
 
@@ -44,10 +45,10 @@ static void describe(const shape *s, char *text, size_t bytes)
                  p->finish != VJ_FINISH_PLAIN && p->pre.data ? " pre" : "", p->hidden.data ? " hidden" : "",
                  p->sums ? " sums" : "");
     else
-        snprintf(text, bytes, "attention_%s %s rows=%lld segments=%d longest=%lld squares=%.0f width=%d heads=%d",
+        snprintf(text, bytes, "attention_%s %s rows=%lld segments=%d longest=%lld squares=%.0f width=%d heads=%d%s",
                  s->what == ATTENTION_FORWARD ? "forward" : "backward", vj_phase_name(s->phase),
                  (long long)s->rows.rows, s->rows.segments, (long long)s->rows.longest, s->rows.squares,
-                 s->D / s->heads, s->heads);
+                 s->D / s->heads, s->heads, s->sums ? " sums" : "");
 }
 
 static void count(const vj_backend *be, shape s)
@@ -82,10 +83,11 @@ static void count_attention_forward(vj_backend *be, vj_array out, float *lse, vj
 {
     count(be, (shape){.what = ATTENTION_FORWARD, .rows = *rows, .D = D, .heads = heads});
 }
-static void count_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out,
-                                     const float *lse, const vj_rows *rows, int D, int heads)
+static void count_attention_backward(vj_backend *be, vj_array dqkv, float *dbias, vj_array dout, vj_array qkv,
+                                     vj_array out, const float *lse, int accumulate, const vj_rows *rows, int D,
+                                     int heads)
 {
-    count(be, (shape){.what = ATTENTION_BACKWARD, .rows = *rows, .D = D, .heads = heads});
+    count(be, (shape){.what = ATTENTION_BACKWARD, .rows = *rows, .D = D, .heads = heads, .sums = dbias != NULL});
 }
 #pragma GCC diagnostic pop
 

@@ -119,24 +119,40 @@ static void assert_relative(const char *what, const float *got, const double *wa
 /* The inputs and results of one attention, on the device. */
 typedef struct {
     stored qkv, dout, out, dqkv;
-    array lse;
+    array lse, dbias; /* dbias: of ones before */
 } arrays;
+
+/* The sums of dqkv's columns were added to ones. They may be those of its values before they were rounded. */
+static void check_sums(const arrays *a, int64_t R, int columns)
+{
+    const double rounding = a->dqkv.device.type == VJ_TYPE_BF16 ? 1.0 / 256 : 1e-6;
+    for (int c = 0; c < columns; c++) {
+        double want = 1, size = 1;
+        for (int64_t r = 0; r < R; r++) {
+            want += (double)a->dqkv.host[r * columns + c];
+            size += fabs((double)a->dqkv.host[r * columns + c]);
+        }
+        if (!(fabs(a->dbias.host[c] - want) <= rounding * size))
+            fail_msg("sum of column %d: got %.9g, wanted %.9g", c, (double)a->dbias.host[c], want);
+    }
+}
 
 static void run(vj_backend *be, const arrays *a, const vj_rows *rows, int D, int heads)
 {
     vj_attention_forward(be, a->out.device, a->lse.device, a->qkv.device, rows, D, heads);
-    vj_attention_backward(be, a->dqkv.device, a->dout.device, a->qkv.device, a->out.device, a->lse.device, rows, D,
-                          heads);
+    vj_attention_backward(be, a->dqkv.device, a->dbias.device, a->dout.device, a->qkv.device, a->out.device,
+                          a->lse.device, 1, rows, D, heads);
     pull_stored(be, &a->out);
     pull_stored(be, &a->dqkv);
-    pull(be, &a->lse);
+    pull(be, &a->lse), pull(be, &a->dbias);
+    check_sums(a, rows->rows, 3 * D);
 }
 
 static void drop_arrays(vj_backend *be, arrays *a)
 {
     stored *all[] = {&a->qkv, &a->dout, &a->out, &a->dqkv};
     for (int i = 0; i < 4; i++) drop_stored(be, all[i]);
-    drop(be, &a->lse);
+    drop(be, &a->lse), drop(be, &a->dbias);
 }
 
 /*
@@ -150,14 +166,15 @@ static void check_kept(vj_backend *be, const arrays *floats, const vj_rows *rows
                    .dout = stored_copy(be, VJ_TYPE_BF16, &floats->dout),
                    .out = stored_empty(be, VJ_TYPE_BF16, R * D),
                    .dqkv = stored_empty(be, VJ_TYPE_BF16, R * 3 * D),
-                   .lse = array_empty(be, R * heads)};
+                   .lse = array_empty(be, R * heads),
+                   .dbias = array_of(be, 3 * D, 1)};
     run(be, &half, rows, D, heads);
     assert_rounded("out", &half.out, &floats->out);
     assert_same("lse", half.lse.host, floats->lse.host, R * heads);
 
     stored out = stored_copy(be, VJ_TYPE_F32, &half.out), dqkv = stored_empty(be, VJ_TYPE_F32, R * 3 * D);
-    vj_attention_backward(be, dqkv.device, floats->dout.device, floats->qkv.device, out.device, floats->lse.device,
-                          rows, D, heads);
+    vj_attention_backward(be, dqkv.device, NULL, floats->dout.device, floats->qkv.device, out.device,
+                          floats->lse.device, 0, rows, D, heads);
     pull_stored(be, &dqkv);
     assert_rounded("dqkv", &half.dqkv, &dqkv);
     drop_stored(be, &out), drop_stored(be, &dqkv);
@@ -182,7 +199,8 @@ static void check_shape(vj_backend *be, const int32_t *offset, int segments, int
                 .dout = stored_copy(be, VJ_TYPE_F32, &half_dout),
                 .out = stored_empty(be, VJ_TYPE_F32, R * D),
                 .dqkv = stored_empty(be, VJ_TYPE_F32, R * 3 * D),
-                .lse = array_empty(be, R * heads)};
+                .lse = array_empty(be, R * heads),
+                .dbias = array_of(be, 3 * D, 1)};
     int32_t *dev_offset = ints_on_device(be, offset, segments + 1);
     const vj_rows rows = vj_rows_from(offset, dev_offset, segments);
     double *in = widened(a.qkv.host, R * 3 * D), *g = widened(a.dout.host, R * D), *want = doubles(R * D);
@@ -296,7 +314,8 @@ static void check_moved(vj_backend *be, bool rounded)
                     .dout = stored_random(be, (vj_type)type, R * D, 1, 2),
                     .out = stored_empty(be, (vj_type)type, R * D),
                     .dqkv = stored_empty(be, (vj_type)type, R * 3 * D),
-                    .lse = array_empty(be, R * HEADS)};
+                    .lse = array_empty(be, R * HEADS),
+                    .dbias = array_of(be, 3 * D, 1)};
         stored out = stored_empty(be, (vj_type)type, R * D), dqkv = stored_empty(be, (vj_type)type, R * 3 * D);
         run(be, &a, &rows, D, HEADS);
         double *want = widened(a.out.host, R * D), *want_d = widened(a.dqkv.host, R * 3 * D);
@@ -305,12 +324,12 @@ static void check_moved(vj_backend *be, bool rounded)
         vj_attention_forward(be, out.device, NULL, qkv, &rows, D, HEADS);
         pull_stored(be, &out);
         assert_same("out of moved operands", out.host, a.out.host, R * D);
-        vj_attention_backward(be, dqkv.device, dout, qkv, out.device, a.lse.device, &rows, D, HEADS);
+        vj_attention_backward(be, dqkv.device, NULL, dout, qkv, out.device, a.lse.device, 0, &rows, D, HEADS);
         pull_stored(be, &dqkv);
         assert_same("dqkv of moved operands", dqkv.host, a.dqkv.host, R * 3 * D);
 
         vj_attention_forward(be, to, NULL, qkv, &rows, D, HEADS);
-        vj_attention_backward(be, to_d, dout, qkv, out.device, a.lse.device, &rows, D, HEADS);
+        vj_attention_backward(be, to_d, NULL, dout, qkv, out.device, a.lse.device, 0, &rows, D, HEADS);
         move_back(be, &out, to), move_back(be, &dqkv, to_d);
         const double tolerance = rounded || type == VJ_TYPE_BF16 ? 3e-3 : 1e-6;
         assert_relative("moved out", out.host, want, R * D, tolerance);
@@ -383,7 +402,8 @@ static void run_threads_with(vj_backend *be, vj_type type)
                 .dout = stored_random(be, type, TR * TD, 1, 2),
                 .out = stored_empty(be, type, TR * TD),
                 .dqkv = stored_empty(be, type, TR * 3 * TD),
-                .lse = array_empty(be, TR * 2)};
+                .lse = array_empty(be, TR * 2),
+                .dbias = array_of(be, 3 * TD, 1)};
     int32_t *dev_offset = ints_on_device(be, offset, 3);
     const vj_rows rows = vj_rows_from(offset, dev_offset, 2);
     run(be, &a, &rows, TD, 2);

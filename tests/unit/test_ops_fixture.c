@@ -140,8 +140,8 @@ static void check_attention(vj_backend *be, const char *group, double tolerance,
     int32_t *dev_offset = ints_on_device(be, offset, 3);
     const vj_rows packed = vj_rows_from(offset, dev_offset, BATCH);
     vj_attention_forward(be, vj_f32(out.device), lse.device, vj_f32(qkv.device), &packed, DIM, HEADS);
-    vj_attention_backward(be, vj_f32(dqkv.device), vj_f32(dout.device), vj_f32(qkv.device), vj_f32(out.device),
-                          lse.device, &packed, DIM, HEADS);
+    vj_attention_backward(be, vj_f32(dqkv.device), NULL, vj_f32(dout.device), vj_f32(qkv.device), vj_f32(out.device),
+                          lse.device, 0, &packed, DIM, HEADS);
     pull(be, &out), pull(be, &dqkv);
 
     float got[BATCH * QUERIES * DIM], part[BATCH * KEYS * DIM];

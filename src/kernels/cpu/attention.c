@@ -511,8 +511,8 @@ VJ_INLINE void backward_head(pack_mode mode, const head *hd, matrix dq, matrix d
     store_rows(dv, m->dv, m->width, hd->S, d, 1.0f);
 }
 
-void VJ_CPU(attention_backward)(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out,
-                                const float *lse, const vj_rows *rows, int D, int heads)
+void VJ_CPU(attention_backward)(vj_backend *be, vj_array dqkv, float *dbias, vj_array dout, vj_array qkv, vj_array out,
+                                const float *lse, int accumulate, const vj_rows *rows, int D, int heads)
 {
     const pack_mode mode = mode_of(be);
     const int d = D / heads;
@@ -539,4 +539,5 @@ void VJ_CPU(attention_backward)(vj_backend *be, vj_array dqkv, vj_array dout, vj
         }
         vtiles_end();
     }
+    if (dbias) VJ_CPU(column_sums)(be, dbias, dqkv, accumulate, rows->rows, 3 * D);
 }

@@ -4,13 +4,14 @@
  * results have the same bits. The simple kernels compute everything else.
  */
 #include "attention.h"
+#include "kernels/cuda/lanes.cuh"
 
 namespace
 {
 
 /* ------------------------------------------------------------------------------------------------ preparations */
 
-enum { THREADS = 256, TERM_LANES = 4, CHUNK = 8 };
+enum { TERM_LANES = 4, CHUNK = 8 };
 
 struct alignas(16) chunk_of_bf16 {
     bf16 x[CHUNK];
@@ -66,10 +67,6 @@ bool is_operand(vj_array a)
 {
     return a.type == VJ_TYPE_BF16 && aligned(a, 16);
 }
-unsigned blocks_for(int64_t n, int each)
-{
-    return (unsigned)((n + each - 1) / each);
-}
 int64_t padded(int64_t bytes)
 {
     return (bytes + 255) / 256 * 256;
@@ -87,10 +84,10 @@ vj_array operand_of(vj_backend *be, vj_array array, int64_t n, char **scratch, c
     if (is_operand(array)) return array;
     const vj_array copy = {*scratch, VJ_TYPE_BF16};
     *scratch += padded(n * 2);
-    vj_cuda_check(
-        be,
-        launch(round_to, blocks_for(n, 2 * THREADS), THREADS, 0, vj_cuda_stream(be), (uint32_t *)copy.data, array, n),
-        what);
+    vj_cuda_check(be,
+                  launch(round_to, (unsigned)groups_of(n, 2 * THREADS), THREADS, 0, vj_cuda_stream(be),
+                         (uint32_t *)copy.data, array, n),
+                  what);
     return copy;
 }
 
@@ -126,8 +123,8 @@ cudaError_t backward_on_tensor_cores(const attention &a, cudaStream_t stream, co
 cudaError_t make_terms(const attention &a, row_term *terms, const float *lse, cudaStream_t stream)
 {
     const bool chunks = a.d % CHUNK == 0;
-    return launch(row_terms, blocks_for(a.rows * a.heads, THREADS / TERM_LANES), THREADS, 0, stream, terms, a, lse,
-                  chunks && is_operand(a.dout), chunks && is_operand(a.out));
+    return launch(row_terms, (unsigned)groups_of(a.rows * a.heads, THREADS / TERM_LANES), THREADS, 0, stream, terms, a,
+                  lse, chunks && is_operand(a.dout), chunks && is_operand(a.out));
 }
 
 } /* namespace */
@@ -154,9 +151,10 @@ void vj_cuda_attention_forward(vj_backend *be, vj_array out, float *lse, vj_arra
                   "attention_forward");
 }
 
-void vj_cuda_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj_array qkv, vj_array out,
-                                const float *lse, const vj_rows *rows, int D, int heads)
+void vj_cuda_attention_backward(vj_backend *be, vj_array dqkv, float *dbias, vj_array dout, vj_array qkv, vj_array out,
+                                const float *lse, int accumulate, const vj_rows *rows, int D, int heads)
 {
+    const char *name = "attention_backward";
     if (rows->rows == 0) return;
     attention a = describe(be->precision == VJ_BF16, rows, D, heads);
     a.qkv = qkv;
@@ -164,23 +162,33 @@ void vj_cuda_attention_backward(vj_backend *be, vj_array dqkv, vj_array dout, vj
     a.dqkv = dqkv;
     a.dout = dout;
     const bool tiles = takes_tiles(&a, dqkv);
+    a.sum_parts = (int)groups_of(a.longest, SUM_ROWS);
     const int64_t n = a.rows * D, terms_bytes = padded(a.rows * heads * (int64_t)sizeof(row_term));
-    char *scratch = (char *)vj_cuda_scratch(be, terms_bytes + (tiles && !is_operand(qkv) ? padded(3 * n * 2) : 0) +
-                                                    (tiles && !is_operand(dout) ? padded(n * 2) : 0));
+    const int64_t parts = (int64_t)a.segments * a.sum_parts;
+    const int64_t sums_bytes = tiles && dbias ? padded(parts * 3 * D * (int64_t)sizeof(float)) : 0;
+    char *scratch =
+        (char *)vj_cuda_scratch(be, terms_bytes + sums_bytes + (tiles && !is_operand(qkv) ? padded(3 * n * 2) : 0) +
+                                        (tiles && !is_operand(dout) ? padded(n * 2) : 0));
     if (!scratch) return;
     row_term *terms = (row_term *)scratch;
     scratch += terms_bytes;
     a.terms = terms;
+    if (sums_bytes) a.sums = (float *)scratch;
+    scratch += sums_bytes;
     const cudaStream_t stream = vj_cuda_stream(be);
-    vj_cuda_check(be, make_terms(a, terms, lse, stream), "attention_backward");
+    vj_cuda_check(be, make_terms(a, terms, lse, stream), name);
     if (tiles) {
-        a.qkv = operand_of(be, qkv, 3 * n, &scratch, "attention_backward");
-        a.dout = operand_of(be, dout, n, &scratch, "attention_backward");
+        a.qkv = operand_of(be, qkv, 3 * n, &scratch, name);
+        a.dout = operand_of(be, dout, n, &scratch, name);
     }
     vj_cuda_check(be,
                   tiles ? backward_on_tensor_cores(a, stream, vj_cuda_attention_wgmma(be))
                         : attention_simple_backward(a, stream),
-                  "attention_backward");
+                  name);
+    if (a.sums)
+        totals_of_parts(be, name, dbias, dbias, 3 * D, a.sums, parts, 3 * D, accumulate);
+    else if (dbias)
+        vj_cuda_column_sums(be, dbias, dqkv, accumulate, a.rows, 3 * D);
 }
 
 cudaError_t vj_cuda_try_attention(cudaStream_t stream, const vj_cuda_wgmma *how, const vj_rows *rows, int D, int heads,

@@ -15,6 +15,8 @@ struct alignas(8) row_term {
     float lse2, mean;
 };
 
+enum { SUM_ROWS = 64 };
+
 /* The arguments of one call, passed to the kernels. */
 struct attention {
     const int32_t *offset; /* of the segments */
@@ -26,6 +28,8 @@ struct attention {
     float *lse;            /* forward; or NULL */
     vj_array dqkv, dout;   /* backward */
     const row_term *terms; /* backward: [heads, rows] */
+    float *sums;           /* backward: [segments, sum_parts, 3D], of columns of dqkv over SUM_ROWS rows; or NULL */
+    int sum_parts;         /* of a segment */
     int tiles;             /* of one head of the longest segment */
     int rounded;           /* 1: operands are rounded to bf16 */
 };
@@ -33,7 +37,7 @@ struct attention {
 /* The tile of a block: rows row, row + 1, ... of a segment that begins at row `first` and has `length` rows. */
 struct block_place {
     int64_t first;
-    int length, row, head;
+    int length, row, head, segment;
 };
 
 /* Return the place of tile `number`. Tiles of one head of one segment have consecutive numbers, so that its keys and
@@ -43,7 +47,7 @@ VJ_DEVICE block_place place_at(const attention &a, unsigned number, int rows_of_
     const unsigned tile = number % (unsigned)a.tiles, rest = number / (unsigned)a.tiles;
     const unsigned head = rest % (unsigned)a.heads, segment = rest / (unsigned)a.heads;
     const int first = a.offset[segment];
-    return block_place{first, a.offset[segment + 1] - first, (int)tile * rows_of_tile, (int)head};
+    return block_place{first, a.offset[segment + 1] - first, (int)tile * rows_of_tile, (int)head, (int)segment};
 }
 /* Return the place of this block, if each block has one tile. */
 VJ_DEVICE block_place place_of_block(const attention &a, int rows)

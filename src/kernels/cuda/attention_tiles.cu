@@ -12,7 +12,8 @@
  * forward; 32 mma and 16 ldmatrix for keys, 24 and 12 for queries. With 32 own rows each ldmatrix serves twice as many
  * products. A multiprocessor of sm_80 takes two cycles for an mma, four for an ldmatrix, two for 32 exponentials: at 16
  * rows tensor cores and shared memory are equally busy, at 32 rows tensor cores are the limit. At d = 24 (6 mma, 3
- * ldmatrix, 8 exponentials) the exponentials are the limit. Global memory: a tile of the other side is read once for 64
+ * ldmatrix, 8 exponentials) the exponentials are the limit, forward and for queries: so every eighth is made by
+ * multiply-adds there. Global memory: a tile of the other side is read once for 64
  * or 128 own rows, mostly from the L2 cache.
  */
 #include <type_traits>
@@ -40,6 +41,8 @@ struct plan {
  * in different banks.
  */
 template <int d> constexpr int stride_of = (d / 8 | 1) * 8;
+/* Whether exponentials are the limit. */
+template <int d> constexpr bool narrow = d <= 32;
 /* Number of fragments, of depth 16, of a left operand of depth d; the last one may be half used. */
 template <int d> constexpr int steps_of = (d + 15) / 16;
 
@@ -79,9 +82,11 @@ template <int M, int d> VJ_DEVICE void load_operand(uint32_t a[M][steps_of<d>][4
     }
 }
 
-/* c[16 M, N] += a[16 M, d] times N rows of shared memory: scores. */
+/* c[16 M, N] = a[16 M, d] times N rows of shared memory: scores. The sums begin with first[m], which has two numbers
+ * for each of a lane's rows. */
 template <int M, int N, int d>
-VJ_DEVICE void times_rows(float c[M][N / 8][4], const uint32_t a[M][steps_of<d>][4], const bf16 *rows)
+VJ_DEVICE void times_rows(float c[M][N / 8][4], const uint32_t a[M][steps_of<d>][4], const bf16 *rows,
+                          const float first[M][4])
 {
     static_assert(N % (d % 16 ? 32 : 16) == 0, "whole steps");
     const int lane = (int)threadIdx.x % 32;
@@ -93,8 +98,8 @@ VJ_DEVICE void times_rows(float c[M][N / 8][4], const uint32_t a[M][steps_of<d>]
             ldmatrix4(b, rows + (n + lane % 8 + lane / 16 * 8) * stride_of<d> + k + lane / 8 % 2 * 8);
             VJ_UNROLL
             for (int m = 0; m < M; m++) {
-                mma(c[m][n / 8], a[m][k / 16], b);
-                mma(c[m][n / 8 + 1], a[m][k / 16], b + 2);
+                mma(c[m][n / 8], a[m][k / 16], b, k > 0 ? c[m][n / 8] : first[m]);
+                mma(c[m][n / 8 + 1], a[m][k / 16], b + 2, k > 0 ? c[m][n / 8 + 1] : first[m]);
             }
         }
     }
@@ -166,9 +171,11 @@ template <int M, int TILE, int d>
 VJ_DEVICE void forward_tile(float o[M][d / 8][4], softmax_state<M> &state, const uint32_t q[M][steps_of<d>][4],
                             const bf16 *key_rows, const bf16 *value_rows, int keys, float factor)
 {
-    float s[M][TILE / 8][4] = {};
-    times_rows<M, TILE, d>(s, q, key_rows);
-    scale_rows<M, d>(o, soften<M, TILE>(s, state, keys, factor));
+    const float zeros[M][4] = {};
+    float s[M][TILE / 8][4];
+    times_rows<M, TILE, d>(s, q, key_rows, zeros);
+    set_missing<M, TILE>(s, keys, -INFINITY);
+    soften<M, TILE, narrow<d>>(s, state, factor, [&](const row_numbers<M> &fade) { scale_rows<M, d>(o, fade); });
     uint32_t p[M][TILE / 16][4];
     as_operand<M, TILE>(p, s);
     times_columns<M, TILE, d>(o, p, value_rows);
@@ -241,6 +248,7 @@ template <int d, bool of_keys> struct backward_room {
     bf16 own[2][WARPS * 16 * backward_plan<d, of_keys>.sixteens * stride_of<d>];
     bf16 other[2][2][backward_plan<d, of_keys>.tile * stride_of<d>]; /* stage, side */
     row_term terms[2][backward_plan<d, of_keys>.tile];               /* of_keys: of the queries */
+    float sums[of_keys ? 2 : 1][WARPS][d];                           /* of columns, by warp */
 };
 
 template <int d, bool of_keys>
@@ -249,7 +257,11 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
     constexpr int M = backward_plan<d, of_keys>.sixteens, rows = WARPS * 16 * M, TILE = backward_plan<d, of_keys>.tile,
                   PART = backward_plan<d, of_keys>.part;
     const block_place place = place_of_block(a, rows);
-    if (place.row >= place.length) return;
+    const int thread = (int)threadIdx.x;
+    if (place.row >= place.length) {
+        for (int part = 0; part < M; part++) write_no_sums<d, of_keys>(a, place, place.row + part * SUM_ROWS, thread);
+        return;
+    }
     constexpr bool again = of_keys && d > 96; /* the second operand does not fit in registers too and is loaded again */
     typedef backward_room<d, of_keys> room_type;
     room_type &room = shared<room_type>();
@@ -257,22 +269,30 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
     const rows_at other0 = rows_of_qkv(a, place, of_keys ? 0 : 1);
     const rows_at other1 = of_keys ? rows_of_dout(a, place) : rows_of_qkv(a, place, 2);
     const row_term *const terms = terms_of(a, place);
-    const int own = (int)threadIdx.x / 32 * 16 * M, left = place.length - place.row - own;
+    const int own = thread / 32 * 16 * M, left = place.length - place.row - own;
 
     fetch<d, rows>(room.own[0], rows_of_qkv(a, place, of_keys ? 1 : 0), place.row, place.length);
     fetch<d, rows>(room.own[1], of_keys ? rows_of_qkv(a, place, 2) : rows_of_dout(a, place), place.row, place.length);
     fetch<d, TILE>(room.other[0][0], other0, 0, place.length);
     fetch<d, TILE>(room.other[0][1], other1, 0, place.length);
     copy_commit();
-    const int mine = (int)threadIdx.x; /* the query of a tile whose term this thread loads */
-    if (of_keys && mine < TILE) room.terms[0][mine] = mine < place.length ? terms[mine] : row_term{0, 0};
+    /* Each thread loads the term of one query of a tile. */
+    if (of_keys && thread < TILE) room.terms[0][thread] = thread < place.length ? terms[thread] : row_term{0, 0};
     copy_wait<0>();
     __syncthreads();
     uint32_t own0[M][steps_of<d>][4], own1[M][steps_of<d>][4];
     load_operand<M, d>(own0, room.own[0] + own * stride_of<d>);
     if (!again) load_operand<M, d>(own1, room.own[1] + own * stride_of<d>);
     row_term own_terms[M][2];
-    if (!of_keys) load_terms<M>(own_terms, terms + place.row + own, left);
+    float zeros[M][4] = {}, minus_mean[M][4] = {}; /* of queries: subtracted by the product */
+    if (!of_keys) {
+        load_terms<M>(own_terms, terms + place.row + own, left);
+        VJ_UNROLL
+        for (int m = 0; m < M; m++) {
+            VJ_UNROLL
+            for (int i = 0; i < 4; i++) minus_mean[m][i] = -own_terms[m][i / 2].mean;
+        }
+    }
 
     float sum0[M][d / 8][4] = {}, sum1[of_keys ? M : 1][of_keys ? d / 8 : 1][4] = {};
     for (int row = 0, stage = 0; row < place.length; row += TILE, stage ^= 1) {
@@ -281,23 +301,23 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
             fetch<d, TILE>(room.other[stage ^ 1][0], other0, row + TILE, place.length);
             fetch<d, TILE>(room.other[stage ^ 1][1], other1, row + TILE, place.length);
             copy_commit();
-            if (of_keys && mine < TILE && row + TILE + mine < place.length) next = terms[row + TILE + mine];
+            if (of_keys && thread < TILE && row + TILE + thread < place.length) next = terms[row + TILE + thread];
         }
         const int others = place.length - row;
         if (left > 0)
             for (int part = 0; part < TILE && part < others; part += PART) {
                 const bf16 *const rows0 = room.other[stage][0] + part * stride_of<d>;
                 const bf16 *const rows1 = room.other[stage][1] + part * stride_of<d>;
-                float p[M][PART / 8][4] = {}, ds[M][PART / 8][4] = {};
-                times_rows<M, PART, d>(p, own0, rows0);
+                float p[M][PART / 8][4], ds[M][PART / 8][4];
+                times_rows<M, PART, d>(p, own0, rows0, zeros);
                 if (again) load_operand<M, d>(own1, room.own[1] + own * stride_of<d>);
-                times_rows<M, PART, d>(ds, own1, rows1);
+                times_rows<M, PART, d>(ds, own1, rows1, minus_mean);
                 const auto term = [&](int m, int n, int i) {
-                    return of_keys ? room.terms[stage][part + column_of(n, i)] : own_terms[m][i / 2];
+                    return of_keys ? room.terms[stage][part + column_of(n, i)] : row_term{own_terms[m][i / 2].lse2, 0};
                 };
                 /* With of_keys the columns are queries; those that do not exist have zeros in q and dout and add
                  * nothing. */
-                probabilities<M, PART>(p, a.factor, of_keys ? PART : others - part, term);
+                probabilities<M, PART, narrow<d> && !of_keys>(p, a.factor, of_keys ? PART : others - part, term);
                 score_gradients<M, PART>(ds, p, term);
                 uint32_t operand[M][PART / 16][4];
                 as_operand<M, PART>(operand, ds);
@@ -307,13 +327,26 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
                     times_columns<M, PART, d>(sum1, operand, rows1);
                 }
             }
-        if (of_keys && mine < TILE) room.terms[stage ^ 1][mine] = next;
+        if (of_keys && thread < TILE) room.terms[stage ^ 1][thread] = next;
         copy_wait<0>();
         __syncthreads();
     }
-    if (left <= 0) return;
 
     const block_place end = place_of_block(a, rows); /* as in forward */
+    if (a.sums) {
+        constexpr int warps = WARPS / M; /* that have SUM_ROWS rows */
+        static_assert(warps * 16 * M == SUM_ROWS, "or sums are over more rows");
+        sum_columns<M, d>(room.sums[0][thread / 32], sum0, left, a.scale);
+        if constexpr (of_keys) sum_columns<M, d>(room.sums[1][thread / 32], sum1, left, 1);
+        __syncthreads();
+        VJ_UNROLL
+        for (int part = 0; part < M; part++) {
+            const int row = end.row + part * SUM_ROWS;
+            write_sums<d>(a, end, row, of_keys ? 1 : 0, room.sums[0] + part * warps, warps, thread);
+            if constexpr (of_keys) write_sums<d>(a, end, row, 2, room.sums[1] + part * warps, warps, thread);
+        }
+    }
+    if (left <= 0) return;
     const int64_t to = (end.first + end.row + own) * 3 * a.D + (int64_t)end.head * d;
     write_rows<M, d>(a.dqkv, to + (of_keys ? a.D : 0), 3 * (int64_t)a.D, left, sum0, all_rows<M>(a.scale));
     if constexpr (of_keys) write_rows<M, d>(a.dqkv, to + 2 * a.D, 3 * (int64_t)a.D, left, sum1, all_rows<M>(1));

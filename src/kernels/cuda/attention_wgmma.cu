@@ -10,8 +10,12 @@
  * the products of one run at the same time as the exponentials of the other. Results do not depend on it.
  *
  * Forward: own rows are queries. While a warp group computes exponentials of a tile's scores, its product of the
- * previous tile's exponentials and values runs. Backward is two kernels as in attention_tiles.cu: own rows are keys,
- * then queries. No sum waits for another block, and each has a fixed order.
+ * previous tile's exponentials and values runs. The first tile of keys is the one that may not be full; it has narrower
+ * products then. Backward is two kernels as in attention_tiles.cu: own rows are keys, then queries. No sum waits for
+ * another block, and each has a fixed order.
+ *
+ * The place in the ring is the same for a whole warp. same_in_warp() says so to the compiler, which else computes the
+ * descriptors of operands in each lane: 30 of 440 instructions of a step forward.
  *
  * Why not TMA: it would load rows of the next segment with a tile, and a NaN in these would get into the sums of this
  * segment. cp.async leaves such rows out.
@@ -23,7 +27,11 @@ namespace
 {
 
 enum { CONSUMERS = 2, GROUP_ROWS = 64, OWN_ROWS = CONSUMERS * GROUP_ROWS };
-enum { THREADS = WARP_GROUP * (1 + CONSUMERS), CONSUMER_WARPS = CONSUMERS * WARP_GROUP / 32 };
+enum {
+    THREADS = WARP_GROUP * (1 + CONSUMERS),
+    GROUP_WARPS = WARP_GROUP / 32,
+    CONSUMER_WARPS = CONSUMERS * GROUP_WARPS
+};
 enum { SQUARE_COLUMNS = 64 };
 
 /* How a kernel divides its work, by the width of heads: as shared memory and registers allow. */
@@ -33,6 +41,8 @@ struct plan {
 };
 template <int d> constexpr plan forward_plan = d <= 64 ? plan{128, 4} : plan{128, 3};
 template <int d> constexpr plan backward_plan = plan{64, 4};
+/* Forward: whether exponentials take as long as products, so that every eighth is made by multiply-adds. */
+template <int d> constexpr bool mixed = d <= 64;
 
 /* ------------------------------------------------------------------------------------------------ shared memory */
 
@@ -46,7 +56,7 @@ template <int d, int n> struct alignas(EIGHT_ROWS_BYTES) rows_of {
 };
 
 template <int STAGES> struct ring_barriers {
-    phase_barrier full[STAGES], empty[STAGES], own_empty, turn[CONSUMERS];
+    phase_barrier full[STAGES], empty[STAGES], own_empty, turn[CONSUMERS], met[CONSUMERS];
 };
 
 template <int STAGES> VJ_DEVICE void begin_ring(ring_barriers<STAGES> &ring)
@@ -57,7 +67,10 @@ template <int STAGES> VJ_DEVICE void begin_ring(ring_barriers<STAGES> &ring)
             phase_init(&ring.empty[i], CONSUMER_WARPS);
         }
         phase_init(&ring.own_empty, CONSUMER_WARPS);
-        for (int i = 0; i < CONSUMERS; i++) phase_init(&ring.turn[i], CONSUMER_WARPS / CONSUMERS);
+        for (int i = 0; i < CONSUMERS; i++) {
+            phase_init(&ring.turn[i], GROUP_WARPS);
+            phase_init(&ring.met[i], GROUP_WARPS);
+        }
         phase_init_done();
     }
     __syncthreads();
@@ -143,6 +156,14 @@ template <int STAGES> VJ_DEVICE void end_turn(ring_barriers<STAGES> &ring, const
     if (threadIdx.x % 32 == 0) phase_arrive(&ring.turn[1 - mine.group]);
 }
 
+/* Wait until all warps of the group have come here. The parity is 0 at the first call, then 1, and so on. */
+template <int STAGES> VJ_DEVICE void meet(ring_barriers<STAGES> &ring, int group, uint32_t parity, uint32_t *late)
+{
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) phase_arrive(&ring.met[group]);
+    phase_wait(&ring.met[group], parity, late);
+}
+
 /* For a warp group without rows of its own: pass over `steps` places of the ring, their turns, and the own rows. */
 template <int STAGES>
 VJ_DEVICE void let_go_by(ring_barriers<STAGES> &ring, ring_place *at, turns *mine, int steps, int turns_of_step,
@@ -165,6 +186,12 @@ template <int TILE> VJ_DEVICE int tiles_of(int length)
     return (length + TILE - 1) / TILE;
 }
 
+/* Return how many keys the first tile has: all others are full. */
+template <int TILE> VJ_DEVICE int first_keys(int length)
+{
+    return length - (tiles_of<TILE>(length) - 1) * TILE;
+}
+
 /* ------------------------------------------------------------------------------------------------ products */
 
 /* Load the warp's 16 rows of its group's own rows as left operands, in the layout of mma(). */
@@ -184,36 +211,35 @@ template <int n> VJ_DEVICE constexpr int deeper(int k)
     return k / SQUARE_COLUMNS * n * SQUARE_COLUMNS * 2 + k % SQUARE_COLUMNS * 2;
 }
 
-/* c[64, N] = 64 own rows times N rows of the other side. */
-template <int d, int N>
-VJ_DEVICE void times_rows(float c[1][N / 8][4], const uint32_t own[d / 16][4], const rows_of<d, N> &other)
+/* c[64, N] = 64 own rows times the first N rows of a tile of the other side. */
+template <int d, int N, int TILE>
+VJ_DEVICE void times_rows(float *c, const uint32_t own[d / 16][4], const rows_of<d, TILE> &other)
 {
     const uint64_t b = wgmma_operand(other.x, 16 /* not used */, EIGHT_ROWS_BYTES);
     VJ_UNROLL
-    for (int k = 0; k < d; k += 16) wgmma<N, false>(&c[0][0][0], own[k / 16], operand_at(b, deeper<N>(k)), k > 0);
+    for (int k = 0; k < d; k += 16) wgmma<N, false>(c, own[k / 16], operand_at(b, deeper<TILE>(k)), k > 0);
 }
 /* The same with own rows from shared memory, from the group's first row on. */
 template <int d, int N>
-VJ_DEVICE void times_rows(float c[1][N / 8][4], const rows_of<d, OWN_ROWS> &own, int group, const rows_of<d, N> &other)
+VJ_DEVICE void times_rows(float *c, const rows_of<d, OWN_ROWS> &own, int group, const rows_of<d, N> &other)
 {
     const uint64_t a = wgmma_operand(own.x + group * GROUP_ROWS * SQUARE_COLUMNS, 16, EIGHT_ROWS_BYTES);
     const uint64_t b = wgmma_operand(other.x, 16, EIGHT_ROWS_BYTES);
     VJ_UNROLL
     for (int k = 0; k < d; k += 16)
-        wgmma<N, false, false>(&c[0][0][0], operand_at(a, deeper<OWN_ROWS>(k)), operand_at(b, deeper<N>(k)), k > 0);
+        wgmma<N, false, false>(c, operand_at(a, deeper<OWN_ROWS>(k)), operand_at(b, deeper<N>(k)), k > 0);
 }
 
-/* c[64, d] (+)= a[64, N] times N rows of the other side: weighted sums of rows. */
-template <int d, int N>
-VJ_DEVICE void times_columns(float c[1][d / 8][4], const uint32_t a[1][N / 16][4], const rows_of<d, N> &rows, bool add)
+/* c[64, d] (+)= a[64, N] times the first N rows of a tile of the other side: weighted sums of rows. */
+template <int d, int N, int TILE>
+VJ_DEVICE void times_columns(float *c, const uint32_t (*a)[4], const rows_of<d, TILE> &rows, bool add)
 {
-    const uint64_t b = wgmma_operand(rows.x, N * SQUARE_COLUMNS * 2, EIGHT_ROWS_BYTES);
+    const uint64_t b = wgmma_operand(rows.x, TILE * SQUARE_COLUMNS * 2, EIGHT_ROWS_BYTES);
     VJ_UNROLL
-    for (int k = 0; k < N / 16; k++)
-        wgmma<d, true>(&c[0][0][0], a[0][k], operand_at(b, k * 2 * EIGHT_ROWS_BYTES), add || k > 0);
+    for (int k = 0; k < N / 16; k++) wgmma<d, true>(c, a[k], operand_at(b, k * 2 * EIGHT_ROWS_BYTES), add || k > 0);
 }
 
-template <int N, int pending = 0> VJ_DEVICE void results(float c[1][N / 8][4])
+template <int N, int pending = 0, int ALL> VJ_DEVICE void results(float (*c)[ALL][4])
 {
     wgmma_results<N, pending>(&c[0][0][0]);
 }
@@ -238,66 +264,118 @@ template <int d> VJ_DEVICE void fill_forward(forward_room<d> &room, const attent
         const block_place place = place_at(a, number, OWN_ROWS);
         if (place.row >= place.length) continue;
         const rows_at keys = rows_of_qkv(a, place, 1), values = rows_of_qkv(a, place, 2);
-        const int tiles = tiles_of<TILE>(place.length);
+        const int tiles = tiles_of<TILE>(place.length), first = first_keys<TILE>(place.length);
+        const auto fetch_tile = [&](rows_of<d, TILE> &to, const rows_at &from, int tile) {
+            fetch(to, from, tile ? first + (tile - 1) * TILE : 0, tile ? place.length : first);
+        };
         wait_for_own(&f, room.ring, late);
         fetch(room.queries, rows_of_qkv(a, place, 0), place.row, place.length);
         for (int step = 0; step <= tiles; step++) {
             phase_wait(&room.ring.empty[f.at.stage], f.at.parity, late);
             forward_stage<d> &to = room.stage[f.at.stage];
-            if (step < tiles) fetch(to.keys, keys, step * TILE, place.length);
-            if (step > 0) fetch(to.values, values, (step - 1) * TILE, place.length);
+            if (step < tiles) fetch_tile(to.keys, keys, step);
+            if (step > 0) fetch_tile(to.values, values, step - 1);
             fetched(&f, room.ring);
         }
     }
     hand_over<0>(&f, room.ring);
 }
 
-/* Compute o of a tile of 64 queries, not yet divided by the sums of exponentials. */
-template <int d>
-VJ_DEVICE void attend(float o[1][d / 8][4], softmax_state<1> &state, forward_room<d> &room, int warp, int length,
-                      float factor, ring_place *at, turns *mine, uint32_t *late)
+/* What a warp group has while it computes o of a tile of 64 queries, not yet divided by the sums of exponentials. */
+template <int d> struct attending {
+    float s[1][forward_plan<d>.tile / 8][4];     /* scores, then exponentials */
+    uint32_t p[1][forward_plan<d>.tile / 16][4]; /* exponentials of the previous tile */
+    uint32_t queries[d / 16][4];
+    softmax_state<1> state;
+};
+
+/*
+ * Process the first tile, which has at most N keys. With `more` tiles, the scores of the next one are computed too, in
+ * the same turn as the sum of the first one's values. Returns whether they are there.
+ */
+template <int d, int N>
+VJ_DEVICE bool attend_first(float o[1][d / 8][4], attending<d> &x, forward_room<d> &room, int keys, bool more,
+                            float factor, ring_place *at, turns *mine, uint32_t *late)
 {
     constexpr int TILE = forward_plan<d>.tile;
-    const int tiles = tiles_of<TILE>(length);
-    float s[1][TILE / 8][4] = {};
-    uint32_t queries[d / 16][4], p[1][TILE / 16][4];
-    phase_wait(&room.ring.full[at->stage], at->parity, late);
-    load_own<d>(queries, room.queries, warp);
     take_turn(room.ring, mine, late);
     wgmma_fence();
-    times_rows<d>(s, queries, room.stage[at->stage].keys);
+    times_rows<d, N>(&x.s[0][0][0], x.queries, room.stage[same_in_warp(at->stage)].keys);
     wgmma_commit();
     end_turn(room.ring, *mine);
-    results<TILE>(s);
+    results<N>(x.s);
+    give_back(room.ring, *at);
+    go_on<forward_plan<d>.stages>(at);
+    set_missing<1, N>(x.s, keys, -INFINITY);
+    soften<1, N, mixed<d>>(x.s, x.state, factor, [](const row_numbers<1> &) {});
+    as_operand<1, N>(x.p, x.s);
+    phase_wait(&room.ring.full[at->stage], at->parity, late);
+    take_turn(room.ring, mine, late);
+    const forward_stage<d> &in = room.stage[same_in_warp(at->stage)];
+    if (more) {
+        wgmma_fence();
+        times_rows<d, TILE>(&x.s[0][0][0], x.queries, in.keys);
+        times_columns<d, N>(&o[0][0][0], x.p[0], in.values, false);
+        wgmma_commit();
+        end_turn(room.ring, *mine);
+        results<TILE>(x.s);
+        results<d>(o);
+        return true;
+    }
+    wgmma_fence();
+    times_columns<d, N>(&o[0][0][0], x.p[0], in.values, false);
+    wgmma_commit();
+    end_turn(room.ring, *mine);
+    results<d>(o);
+    return false;
+}
+
+/* Compute o of a tile of 64 queries. */
+template <int d>
+VJ_DEVICE void attend(float o[1][d / 8][4], attending<d> &x, forward_room<d> &room, int warp, int length, float factor,
+                      ring_place *at, turns *mine, uint32_t *late)
+{
+    constexpr int TILE = forward_plan<d>.tile;
+    const int tiles = tiles_of<TILE>(length), keys = first_keys<TILE>(length);
+    begin_softmax(x.state);
+    phase_wait(&room.ring.full[at->stage], at->parity, late);
+    load_own<d>(x.queries, room.queries, warp);
+    const bool more = keys <= 32   ? attend_first<d, 32>(o, x, room, keys, tiles > 1, factor, at, mine, late)
+                      : keys <= 64 ? attend_first<d, 64>(o, x, room, keys, tiles > 1, factor, at, mine, late)
+                                   : attend_first<d, TILE>(o, x, room, keys, tiles > 1, factor, at, mine, late);
     give_back_own(room.ring);
     give_back(room.ring, *at);
     go_on<forward_plan<d>.stages>(at);
-    (void)soften<1, TILE>(s, state, length, factor);
-    as_operand<1, TILE>(p, s);
+    if (!more) return;
+    const auto soften_tile = [&](auto scale) { soften<1, TILE, mixed<d>>(x.s, x.state, factor, scale); };
+    soften_tile([&](const row_numbers<1> &fade) { scale_rows<1, d>(o, fade); });
+    as_operand<1, TILE>(x.p, x.s);
     phase_wait(&room.ring.full[at->stage], at->parity, late);
-    for (int step = 1; step < tiles; step++) {
-        const forward_stage<d> &in = room.stage[at->stage];
+    for (int step = 2; step < tiles; step++) {
+        const forward_stage<d> &in = room.stage[same_in_warp(at->stage)];
+        row_numbers<1> fade = all_rows<1>(1);
+        bool faded = false;
         take_turn(room.ring, mine, late);
         wgmma_fence();
-        times_rows<d>(s, queries, in.keys);
+        times_rows<d, TILE>(&x.s[0][0][0], x.queries, in.keys);
         wgmma_commit();
-        times_columns<d>(o, p, in.values, step > 1);
+        times_columns<d, TILE>(&o[0][0][0], x.p[0], in.values, true);
         wgmma_commit();
         end_turn(room.ring, *mine);
-        results<TILE, 1>(s);
-        const row_numbers<1> fade = soften<1, TILE>(s, state, length - step * TILE, factor);
-        here<TILE / 2>(&s[0][0][0]); /* while the product with the values runs, which is waited for later */
+        results<TILE, 1>(x.s);
+        soften_tile([&](const row_numbers<1> &by) { fade = by, faded = true; });
+        here<TILE / 2>(&x.s[0][0][0]); /* while the product with the values runs, which is waited for later */
         const ring_place read = *at;
         go_on<forward_plan<d>.stages>(at);
         phase_wait(&room.ring.full[at->stage], at->parity, late);
         results<d>(o);
         give_back(room.ring, read);
-        scale_rows<1, d>(o, fade);
-        as_operand<1, TILE>(p, s);
+        if (faded) scale_rows<1, d>(o, fade);
+        as_operand<1, TILE>(x.p, x.s);
     }
     take_turn(room.ring, mine, late);
     wgmma_fence();
-    times_columns<d>(o, p, room.stage[at->stage].values, tiles > 1);
+    times_columns<d, TILE>(&o[0][0][0], x.p[0], room.stage[same_in_warp(at->stage)].values, true);
     wgmma_commit();
     end_turn(room.ring, *mine);
     results<d>(o);
@@ -307,7 +385,7 @@ VJ_DEVICE void attend(float o[1][d / 8][4], softmax_state<1> &state, forward_roo
 
 template <int d> VJ_DEVICE void attend_all(forward_room<d> &room, const attention &a, unsigned all, uint32_t *late)
 {
-    const int warp = (int)threadIdx.x / 32 - WARP_GROUP / 32, group = warp / (WARP_GROUP / 32);
+    const int warp = same_in_warp((int)threadIdx.x / 32) - GROUP_WARPS, group = warp / GROUP_WARPS;
     ring_place at = {0, 0};
     turns mine = {group, group == 0};
     for (unsigned number = blockIdx.x; number < all; number += gridDim.x) {
@@ -318,12 +396,11 @@ template <int d> VJ_DEVICE void attend_all(forward_room<d> &room, const attentio
             continue;
         }
         float o[1][d / 8][4] = {};
-        softmax_state<1> state;
-        begin_softmax(state);
-        attend<d>(o, state, room, warp, place.length, a.factor, &at, &mine, late);
+        attending<d> x = {};
+        attend<d>(o, x, room, warp, place.length, a.factor, &at, &mine, late);
         const block_place end = place_at(a, number, OWN_ROWS);        /* computed again, to free registers */
         const int own = end.row + warp * 16, left = end.length - own; /* of this warp */
-        const row_numbers<1> inverse = finish_softmax(state, a, (int64_t)end.first + own, left, end.head);
+        const row_numbers<1> inverse = finish_softmax(x.state, a, (int64_t)end.first + own, left, end.head);
         write_rows<1, d>(a.out, (end.first + own) * a.D + (int64_t)end.head * d, a.D, left, o, inverse);
     }
 }
@@ -353,6 +430,7 @@ template <int d, bool of_keys> struct backward_stage {
 template <int d, bool of_keys> struct backward_room {
     rows_of<d, OWN_ROWS> own0, own1;
     backward_stage<d, of_keys> stage[backward_plan<d>.stages];
+    float sums[CONSUMERS][of_keys ? 2 : 1][GROUP_WARPS][d]; /* of columns, by warp */
     ring_barriers<backward_plan<d>.stages> ring;
 };
 
@@ -396,7 +474,7 @@ VJ_DEVICE void add_gradients(float sum0[1][d / 8][4], float sum1[1][of_keys ? d 
                              backward_room<d, of_keys> &room, int warp, int length, const row_term own_terms[1][2],
                              float factor, ring_place *at, turns *mine, uint32_t *late)
 {
-    constexpr int TILE = backward_plan<d>.tile, group_warps = WARP_GROUP / 32;
+    constexpr int TILE = backward_plan<d>.tile;
     constexpr bool held = own_in_registers<d, of_keys>;
     uint32_t own0[d / 16][4], own1[d / 16][4];
     phase_wait(&room.ring.full[at->stage], at->parity, late);
@@ -406,7 +484,7 @@ VJ_DEVICE void add_gradients(float sum0[1][d / 8][4], float sum1[1][of_keys ? d 
     }
     for (int row = 0; row < length; row += TILE) {
         const ring_place read = *at;
-        const backward_stage<d, of_keys> &in = room.stage[read.stage];
+        const backward_stage<d, of_keys> &in = room.stage[same_in_warp(read.stage)];
         const auto term = [&](int m, int n, int i) {
             return of_keys ? in.terms[column_of(n, i)] : own_terms[m][i / 2];
         };
@@ -415,19 +493,19 @@ VJ_DEVICE void add_gradients(float sum0[1][d / 8][4], float sum1[1][of_keys ? d 
         take_turn(room.ring, mine, late);
         wgmma_fence();
         if (held)
-            times_rows<d>(p, own0, in.other0);
+            times_rows<d, TILE>(&p[0][0][0], own0, in.other0);
         else
-            times_rows<d>(p, room.own0, warp / group_warps, in.other0);
+            times_rows<d>(&p[0][0][0], room.own0, warp / GROUP_WARPS, in.other0);
         wgmma_commit();
         if (held)
-            times_rows<d>(ds, own1, in.other1);
+            times_rows<d, TILE>(&ds[0][0][0], own1, in.other1);
         else
-            times_rows<d>(ds, room.own1, warp / group_warps, in.other1);
+            times_rows<d>(&ds[0][0][0], room.own1, warp / GROUP_WARPS, in.other1);
         wgmma_commit();
         end_turn(room.ring, *mine);
         results<TILE, 1>(p);
         /* With of_keys the columns are queries; those that do not exist have zeros in q and dout and add nothing. */
-        probabilities<1, TILE>(p, factor, of_keys ? TILE : length - row, term);
+        probabilities<1, TILE, false>(p, factor, of_keys ? TILE : length - row, term);
         here<TILE / 2>(&p[0][0][0]); /* while the second product runs, which is waited for later */
         go_on<backward_plan<d>.stages>(at);
         if (row + TILE < length) phase_wait(&room.ring.full[at->stage], at->parity, late);
@@ -438,8 +516,8 @@ VJ_DEVICE void add_gradients(float sum0[1][d / 8][4], float sum1[1][of_keys ? d 
         if (of_keys) as_operand<1, TILE>(p_operand, p);
         take_turn(room.ring, mine, late);
         wgmma_fence();
-        times_columns<d>(sum0, ds_operand, in.other0, row > 0);
-        if constexpr (of_keys) times_columns<d>(sum1, p_operand, in.other1, row > 0);
+        times_columns<d, TILE>(&sum0[0][0][0], ds_operand[0], in.other0, row > 0);
+        if constexpr (of_keys) times_columns<d, TILE>(&sum1[0][0][0], p_operand[0], in.other1, row > 0);
         wgmma_commit();
         end_turn(room.ring, *mine);
         results<d>(sum0);
@@ -448,17 +526,34 @@ VJ_DEVICE void add_gradients(float sum0[1][d / 8][4], float sum1[1][of_keys ? d 
     }
 }
 
+/* Write the sums of columns over the group's rows, of which `left` belong to the warp. */
+template <int d, bool of_keys>
+VJ_DEVICE void sum_group(const float sum0[1][d / 8][4], const float sum1[1][of_keys ? d / 8 : 1][4],
+                         backward_room<d, of_keys> &room, const attention &a, const block_place &place, int group,
+                         int left, uint32_t *late)
+{
+    const int thread = (int)threadIdx.x % WARP_GROUP, warp = thread / 32, row = place.row + group * GROUP_ROWS;
+    auto &sums = room.sums[group];
+    sum_columns<1, d>(sums[0][warp], sum0, left, a.scale);
+    if constexpr (of_keys) sum_columns<1, d>(sums[1][warp], sum1, left, 1);
+    meet(room.ring, group, 0, late);
+    write_sums<d>(a, place, row, of_keys ? 1 : 0, sums[0], GROUP_WARPS, thread);
+    if constexpr (of_keys) write_sums<d>(a, place, row, 2, sums[1], GROUP_WARPS, thread);
+    meet(room.ring, group, 1, late);
+}
+
 template <int d, bool of_keys>
 VJ_DEVICE void add_all_gradients(backward_room<d, of_keys> &room, const attention &a, unsigned all, uint32_t *late)
 {
-    const int warp = (int)threadIdx.x / 32 - WARP_GROUP / 32, group = warp / (WARP_GROUP / 32);
+    const int warp = same_in_warp((int)threadIdx.x / 32) - GROUP_WARPS, group = warp / GROUP_WARPS;
     ring_place at = {0, 0};
     turns mine = {group, group == 0};
     for (unsigned number = blockIdx.x; number < all; number += gridDim.x) {
         const block_place place = place_at(a, number, OWN_ROWS);
-        if (place.row >= place.length) continue;
         if (place.row + group * GROUP_ROWS >= place.length) {
-            let_go_by(room.ring, &at, &mine, tiles_of<backward_plan<d>.tile>(place.length), 2, late);
+            write_no_sums<d, of_keys>(a, place, place.row + group * GROUP_ROWS, (int)threadIdx.x % WARP_GROUP);
+            if (place.row < place.length)
+                let_go_by(room.ring, &at, &mine, tiles_of<backward_plan<d>.tile>(place.length), 2, late);
             continue;
         }
         row_term own_terms[1][2] = {};
@@ -473,6 +568,7 @@ VJ_DEVICE void add_all_gradients(backward_room<d, of_keys> &room, const attentio
         const int64_t to = (end.first + own) * 3 * a.D + (int64_t)end.head * d;
         write_rows<1, d>(a.dqkv, to + (of_keys ? a.D : 0), 3 * (int64_t)a.D, left, sum0, all_rows<1>(a.scale));
         if constexpr (of_keys) write_rows<1, d>(a.dqkv, to + 2 * a.D, 3 * (int64_t)a.D, left, sum1, all_rows<1>(1));
+        if (a.sums) sum_group<d, of_keys>(sum0, sum1, room, a, end, group, left, late);
     }
 }
 

@@ -69,6 +69,13 @@ cudaError_t launch_as(const char *call, void (*kernel)(P...), dim3 grid, dim3 bl
 #define launch(...) launch_as(#__VA_ARGS__, __VA_ARGS__)
 #endif
 
+/* Return x, which all lanes of the warp have, so that the compiler sees it: it keeps x once for the warp, and branches
+ * by it are the same for all lanes. */
+VJ_DEVICE int same_in_warp(int x)
+{
+    return __shfl_sync(0xffffffffu, x, 0);
+}
+
 /* ------------------------------------------------------------------------------------------------ exact */
 
 /* A product that is rounded before anything is added to it, as on the host: never part of a multiply-add. */
@@ -121,6 +128,20 @@ VJ_DEVICE void mma(float c[4], const uint32_t a[4], const uint32_t b[2])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
     emu::mma_m16n8k16(c, a, b);
+#endif
+}
+
+/* d = c + a b. */
+VJ_DEVICE void mma(float d[4], const uint32_t a[4], const uint32_t b[2], const float c[4])
+{
+#ifdef __CUDACC__
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%11,%12,%13};"
+        : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]), "f"(c[0]), "f"(c[1]), "f"(c[2]), "f"(c[3]));
+#else
+    for (int i = 0; i < 4; i++) d[i] = c[i];
+    emu::mma_m16n8k16(d, a, b);
 #endif
 }
 
@@ -241,6 +262,37 @@ VJ_DEVICE float power_of_two(float x)
     return r;
 #else
     return x < -126.0f ? 0.0f : exp2f(x);
+#endif
+}
+
+/*
+ * 2^x for x up to 127, with a relative error of 2^-18, by multiply-adds instead of the unit for exponentials, which
+ * makes a quarter as many instructions a cycle: 2^n times a polynomial in x - n, from -1/2 to 1/2 (minimax, degree 4:
+ * 2.7e-6). Below -126 it is 2^-126. A NaN leads to a NaN or at least 3e38.
+ */
+VJ_DEVICE float power_of_two_by_products(float x)
+{
+    const float integers = 12582912.0f; /* 1.5 * 2^23: floats from here to 2^24 have no fraction */
+#ifdef __CUDACC__
+    asm("max.NaN.f32 %0, %0, %1;" : "+f"(x) : "f"(-126.0f));
+#else
+    x = x < -126.0f ? -126.0f : x;
+#endif
+    const float n = x + integers, rest = x - (n - integers);
+    float power = 0.00957010221f;
+    power = power * rest + 0.0559178591f;
+    power = power * rest + 0.240247443f;
+    power = power * rest + 0.693121791f;
+    power = power * rest + 0.999999285f;
+#ifdef __CUDACC__
+    return __uint_as_float(__float_as_uint(power) + (__float_as_uint(n) << 23));
+#else
+    uint32_t bits, exponent;
+    memcpy(&bits, &power, 4);
+    memcpy(&exponent, &n, 4);
+    bits += exponent << 23;
+    memcpy(&power, &bits, 4);
+    return power;
 #endif
 }
 

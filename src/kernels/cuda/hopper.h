@@ -222,19 +222,20 @@ VJ_DEVICE uint64_t wgmma_operand(const void *at, int leading, int stride)
     return (uint64_t)((shared_address(at) & 0x3ffff) >> 4) | (uint64_t)(leading >> 4) << 16 |
            (uint64_t)(stride >> 4) << 32 | (uint64_t)1 << 62;
 }
-/* Return the descriptor of the same operand `bytes` further on. */
+/* Return the descriptor of the same operand `bytes` further on; only its lower half changes. */
 VJ_DEVICE uint64_t operand_at(uint64_t operand, int bytes)
 {
-    return operand + (uint64_t)(bytes >> 4);
+    return operand >> 32 << 32 | (uint32_t)((uint32_t)operand + (uint32_t)(bytes >> 4));
 }
 
 /* Accumulators as operands of asm: "+f"(d[i]) for so many of them, and their list in the PTX, from %0 on. */
 #define VJ_4(i)  "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3])
 #define VJ_16(i) VJ_4(i), VJ_4((i) + 4), VJ_4((i) + 8), VJ_4((i) + 12)
 #define VJ_32(i) VJ_16(i), VJ_16((i) + 16)
+#define VJ_TO_15 "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
 #define VJ_TO_31                                                                                                       \
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13"                                                       \
-    ", %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27"                                           \
+    VJ_TO_15                                                                                                           \
+    ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27"                                                     \
     ", %28, %29, %30, %31"
 #define VJ_TO_39                                                                                                       \
     VJ_TO_31                                                                                                           \
@@ -299,9 +300,11 @@ VJ_DEVICE void wgmma(float d[WIDE / 2], uint64_t a, uint64_t b, bool add)
 template <int WIDE, bool b_transposed>
 VJ_DEVICE void wgmma(float d[WIDE / 2], const uint32_t a[4], uint64_t b, bool add)
 {
-    static_assert(WIDE == 64 || WIDE == 80 || WIDE == 128, "widths that are written down below");
+    static_assert(WIDE == 32 || WIDE == 64 || WIDE == 80 || WIDE == 128, "widths that are written down below");
 #ifdef VJ_SM90A
-    if constexpr (WIDE == 64)
+    if constexpr (WIDE == 32)
+        VJ_WGMMA_REGISTERS("32", VJ_TO_15, "%16", "%17", "%18", "%19", "%20", "%21", "%22", VJ_16(0));
+    else if constexpr (WIDE == 64)
         VJ_WGMMA_REGISTERS("64", VJ_TO_31, "%32", "%33", "%34", "%35", "%36", "%37", "%38", VJ_32(0));
     else if constexpr (WIDE == 80)
         VJ_WGMMA_REGISTERS("80", VJ_TO_39, "%40", "%41", "%42", "%43", "%44", "%45", "%46", VJ_32(0), VJ_4(32),
@@ -362,6 +365,7 @@ template <int WIDE, int pending = 0> VJ_DEVICE void wgmma_results(float d[WIDE /
 #undef VJ_4
 #undef VJ_16
 #undef VJ_32
+#undef VJ_TO_15
 #undef VJ_TO_31
 #undef VJ_TO_39
 #undef VJ_TO_63

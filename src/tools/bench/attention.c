@@ -21,8 +21,8 @@ static vj_status forward(void *user)
 static vj_status backward(void *user)
 {
     operands *o = user;
-    vj_attention_backward(o->be, vj_f32(o->dqkv), vj_f32(o->dout), vj_f32(o->qkv), vj_f32(o->out), o->lse, &o->rows,
-                          o->D, o->heads);
+    vj_attention_backward(o->be, vj_f32(o->dqkv), NULL, vj_f32(o->dout), vj_f32(o->qkv), vj_f32(o->out), o->lse, 0,
+                          &o->rows, o->D, o->heads);
     return vj_sync(o->be);
 }
 

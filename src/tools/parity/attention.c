@@ -126,7 +126,7 @@ void vj_parity_attention(vj_fixture *f, const char *group)
     const vj_array out = vj_fixture_operand(f, a.rows * a.D), dqkv = vj_fixture_operand(f, a.rows * 3 * a.D);
     float *lse = vj_fixture_device(f, a.rows * a.heads);
     vj_attention_forward(f->be, out, lse, qkv, &rows, (int)a.D, (int)a.heads);
-    vj_attention_backward(f->be, dqkv, dout, qkv, out, lse, &rows, (int)a.D, (int)a.heads);
+    vj_attention_backward(f->be, dqkv, NULL, dout, qkv, out, lse, 0, &rows, (int)a.D, (int)a.heads);
 
     /* A very peaked softmax has large scores, whose rounding enters the exponent. */
     const bool sharp = strstr(group, "sharp");
