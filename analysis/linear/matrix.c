@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/kernels.h"
 #include "linear/inner.h"
 #include "parallel/parallel.h"
 
@@ -16,6 +17,9 @@ extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
 vj_status vj_ranks_open(vj_ranks **ranks, MPI_Comm comm)
 {
+    const char *isa;
+    *ranks = NULL;
+    VJ_TRY(vj_agree(comm, vj_backend_isa(&isa))); /* vj_tiles_here() has no way to refuse what VJ_ISA names */
     vj_ranks *all = *ranks = vj_calloc(1, sizeof *all);
     if (all) {
         all->rank = vj_comm_rank(comm);

@@ -14,7 +14,7 @@
 
 typedef struct vj_ranks vj_ranks; /* a grid of all ranks, as square as their number allows */
 /** Create the grid. Also sets the number of threads of OpenMP and of the BLAS to that of this rank (vj_place).
- * Collective, agreed. */
+ * VJ_ERR_USAGE: VJ_ISA names no instruction set of this processor. Collective, agreed. */
 vj_status vj_ranks_open(vj_ranks **ranks, MPI_Comm comm);
 void vj_ranks_close(vj_ranks *ranks);
 
@@ -83,14 +83,25 @@ void vj_blas_describe(char *text, size_t bytes);
  */
 double vj_blas_gflops(int width);
 
+/* A matrix by which rows are multiplied: a copy in the order in which the loops of rows.c read it. */
+typedef struct {
+    int width, columns;
+    double *packed; /* owned */
+    double *room;   /* for the threads of this rank. Owned */
+} vj_factor;
+
+/** Copy `matrix` [width, columns], row-major, a little more numbers than these. Release it with vj_factor_release().
+ * VJ_ERR_MEMORY. Local, as are the next three. */
+vj_status vj_factor_create(vj_factor *factor, const double *matrix, int width, int columns);
+void vj_factor_release(vj_factor *factor);
 /**
- * out [count, columns] = x [count, width] times `matrix` [width, columns], all row-major. With few columns (rows.c) the
- * bits of a row's result do not depend on its place among the rows. Local.
+ * out [count, columns] = x [count, width] times the matrix, all row-major. Not for two threads of the program at once
+ * with the same matrix. The bits of a row's result depend neither on its place among the rows nor on the number of
+ * threads.
  */
-void vj_rows_multiply(double *out, const double *x, int64_t count, int width, const double *matrix, int columns);
-/** out [count, columns] = (x [count, width] - minus [width]) times `matrix` [width, columns]. VJ_ERR_MEMORY. Local. */
-vj_status vj_rows_project(double *out, const float *x, const double *minus, int64_t count, int width,
-                          const double *matrix, int columns);
+void vj_rows_multiply(double *out, const double *x, int64_t count, const vj_factor *factor);
+/** out [count, columns] = (x [count, width] - minus [width]) times the matrix. */
+void vj_rows_project(double *out, const float *x, const double *minus, int64_t count, const vj_factor *factor);
 /** out [count, others] = the dot products x_i . y_j of all rows of x [count, width] and y [others, width], in floats.
  * Local. */
 void vj_rows_by_rows(float *out, const float *x, int count, int width, const float *y, int others);

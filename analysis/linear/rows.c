@@ -1,127 +1,41 @@
 /*
- * Multiplies rows by a matrix, on one rank. A matrix with many columns is left to the BLAS. With few columns, as in
- * projections on 64 components, each number of the rows is used so few times that the copies which a BLAS makes of its
- * operands take a fifth of its time. For these there is a loop here that needs only small copies. It also takes rows of
- * floats; their copies as doubles, minus a mean, stay in the cache.
+ * Multiplies rows, of doubles or of floats less a mean, by a matrix, on one rank, with the tiles of tiles.c. A BLAS
+ * copies both for each product. If the matrix has few columns, as in projections on 64 components, each number of the
+ * rows is used so few times that this takes a fifth of its time. Here the matrix is copied once, for all products.
+ *
+ * Its columns are multiplied in groups, of which the copy stays in the second-level cache. Each thread takes BLOCK_ROWS
+ * rows at a time, and of these VJ_ROW_DEPTH columns at a time: their copy as doubles stays in the first-level cache
+ * while all panels of the group are read. Meanwhile the next block of rows is fetched from memory, one cache line at a
+ * time, since many at once would delay the reads of the tiles.
  */
 #include <omp.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
 
 #include "linear/inner.h"
+#include "linear/tiles.h"
 
 /*
- * A tile, six rows (twelve with 32 registers) times two vectors of columns, is summed in registers. A panel is two
- * vectors of columns over a block of the depth. For each block of the depth the rows of a block are copied as doubles;
- * the copy stays in the first-level cache while all panels are read from the second-level cache. Meanwhile the next
- * rows are fetched from memory, one cache line at a time, since many at once would delay the reads of the tile. With
- * width 1408 and 64 columns, on an EPYC of 2021 this reached 0.81 to 0.88 of a core's peak before the rows were copied,
- * and OpenBLAS 0.3.21 0.65 to 0.75; from 256 columns on both were equal. On a Xeon with AVX-512, while other work was
- * running, it reached 0.60 to 0.65 (0.35 before), and OpenBLAS 0.23 to 0.28.
+ * On a Xeon with AVX-512, beside a load of 15 to 20, more rows in a block or other depths were slower: blocks of 16
+ * rows 0.90, of 24 0.85 of this, depths of 112 or 352 instead of 176 0.95 to 1.0; groups of 192 columns 0.75. Without
+ * copying rows it would be 1.2 times as fast, with panels from the first-level cache too 1.35 times.
  */
-enum { MOST_TALL = 12, MOST_LANES = 8, BLOCK_ROWS = 2 * MOST_TALL, PANEL_NUMBERS = 2048, FEW_COLUMNS = 256, STEPS = 4 };
+enum { GROUP = 96, BLOCK_ROWS = 8 };
 
-#define SIX_ROWS(DO) DO(0, 0, 0) DO(1, 0, stride) DO(2, 0, 2 * stride) DO(3, 3, 0) DO(4, 3, stride) DO(5, 3, 2 * stride)
-#define TWELVE_ROWS(DO)                                                                                                \
-    SIX_ROWS(DO) DO(6, 6, 0) DO(7, 6, stride) DO(8, 6, 2 * stride) DO(9, 9, 0) DO(10, 9, stride) DO(11, 9, 2 * stride)
-
-/* The address to fetch next into the second-level cache; it advances by `step` bytes after every STEPS steps of depth.
- */
+/* Rows and a group of columns of the matrix. */
 typedef struct {
-    const char *at;
-    int64_t step;
-} prefetched;
-
-/*
- * out [rows, 2 * lanes] = (add ? out : 0) + x [rows, depth] times panel [depth, 2 * lanes]. Rows of `out` are out_row
- * numbers apart, those of x `stride` numbers. Each number is summed over the depth in ascending order. Four pointers
- * and the stride address all rows, so that all pointers stay in registers; the compiler must not make one for each row.
- */
-#define TILE(name, lanes, EACH_ROW, attributes)                                                                        \
-    attributes static void name(double *out, int64_t out_row, const double *x, int64_t stride, const double *panel,    \
-                                int depth, bool add, prefetched *ahead)                                                \
-    {                                                                                                                  \
-        typedef double vector __attribute__((vector_size(sizeof(double) * (lanes))));                                  \
-        typedef double in_memory __attribute__((vector_size(sizeof(double) * (lanes)), aligned(8), may_alias));        \
-        enum { LANES = (lanes) };                                                                                      \
-        const double *x0 = x, *x3 = x + 3 * stride, *x6 = x3 + 3 * stride, *x9 = x6 + 3 * stride;                      \
-        const char *next = ahead->at;                                                                                  \
-        const int64_t step = ahead->step;                                                                              \
-        EACH_ROW(BEGIN_SUMS)                                                                                           \
-        for (; depth >= STEPS; depth -= STEPS, next += step) {                                                         \
-            __builtin_prefetch(next, 0, 2);                                                                            \
-            KEEP(x0) KEEP(x3) KEEP(x6) KEEP(x9) _Pragma("GCC unroll 4") for (int k = 0; k < STEPS; k++)                \
-            {                                                                                                          \
-                const vector p = *(const in_memory *)(panel + 2 * k * LANES),                                          \
-                             q = *(const in_memory *)(panel + (2 * k + 1) * LANES);                                    \
-                EACH_ROW(ADD_PRODUCTS)                                                                                 \
-            }                                                                                                          \
-            x0 += STEPS, x3 += STEPS, x6 += STEPS, x9 += STEPS, panel += 2 * STEPS * LANES;                            \
-        }                                                                                                              \
-        for (int k = 0; k < depth; k++) {                                                                              \
-            const vector p = *(const in_memory *)(panel + 2 * k * LANES),                                              \
-                         q = *(const in_memory *)(panel + (2 * k + 1) * LANES);                                        \
-            EACH_ROW(ADD_PRODUCTS)                                                                                     \
-        }                                                                                                              \
-        ahead->at = next;                                                                                              \
-        EACH_ROW(STORE_SUMS)                                                                                           \
-    }
-#define KEEP(pointer)             __asm__("" : "+r"(pointer));
-#define BEGIN_SUMS(n, base, more) vector a##n = {0}, b##n = {0};
-#define ADD_PRODUCTS(n, base, more)                                                                                    \
-    a##n += x##base[k + (more)] * p;                                                                                   \
-    b##n += x##base[k + (more)] * q;
-#define STORE_SUMS(n, base, more)                                                                                      \
-    {                                                                                                                  \
-        in_memory *left = (in_memory *)(out + (n)*out_row), *right = (in_memory *)(out + (n)*out_row + LANES);         \
-        if (add) a##n += *left, b##n += *right;                                                                        \
-        *left = a##n;                                                                                                  \
-        *right = b##n;                                                                                                 \
-    }
-
-/* to [count] = from - minus. Uses TO_DOUBLES, because the compiler would convert each half of a vector separately. */
-#define WIDEN(name, lanes, attributes)                                                                                 \
-    attributes static void name(double *to, const float *from, const double *minus, int count)                         \
-    {                                                                                                                  \
-        typedef double doubles __attribute__((vector_size(sizeof(double) * (lanes)), aligned(8), may_alias));          \
-        typedef float floats __attribute__((vector_size(sizeof(float) * (lanes)), aligned(4), may_alias));             \
-        int i = 0;                                                                                                     \
-        for (; i + (lanes) <= count; i += (lanes))                                                                     \
-            *(doubles *)(to + i) = TO_DOUBLES(*(const floats *)(from + i), doubles) - *(const doubles *)(minus + i);   \
-        for (; i < count; i++) to[i] = (double)from[i] - minus[i];                                                     \
-    }
-
-#define TO_DOUBLES __builtin_convertvector
-TILE(tile_portable, 2, SIX_ROWS, )
-WIDEN(widen_portable, 2, )
-#ifdef __x86_64__
-TILE(tile_avx2, 4, SIX_ROWS, __attribute__((target("avx2,fma"))))
-TILE(tile_avx512, 8, TWELVE_ROWS, __attribute__((target("avx512f"))))
-#undef TO_DOUBLES
-#define TO_DOUBLES(vector, type) ((type)_mm256_cvtps_pd((__m128)(vector)))
-WIDEN(widen_avx2, 4, __attribute__((target("avx2"))))
-#undef TO_DOUBLES
-#define TO_DOUBLES(vector, type) ((type)_mm512_cvtps_pd((__m256)(vector)))
-WIDEN(widen_avx512, 8, __attribute__((target("avx512f"))))
-#endif
-
-/* A product and how it is divided into tiles. Its rows are doubles, or floats from which a row is subtracted. */
-typedef struct {
-    void (*tile)(double *, int64_t, const double *, int64_t, const double *, int, bool, prefetched *);
-    void (*widen)(double *, const float *, const double *, int);
-    int tall, wide; /* rows and columns of a tile */
-    int64_t count;  /* rows */
-    int width, columns, panels;
-    int depth;           /* columns of x in a block; the last block may have fewer */
-    const double *x;     /* [rows, width], or NULL: */
-    const float *narrow; /* [rows, width] */
-    const double *minus; /* [width] */
-    double *packed;      /* [blocks of depth, panels, depth, wide] the matrix, and zeros beside it. Owned */
-    double *room;        /* [threads, BLOCK_ROWS, depth] of narrow rows, as doubles. Owned */
+    const vj_tiles *tiles;
+    int64_t count; /* rows */
+    int width;
+    const double *x;      /* [rows, width], or NULL: */
+    const float *narrow;  /* [rows, width] */
+    const double *minus;  /* [width] */
+    double *out;          /* [rows, stride], from the first column of the group on */
+    int columns, stride;  /* of the group; of all */
+    int panels;           /* of the group */
+    const double *packed; /* [parts of the depth, panels, VJ_ROW_DEPTH, wide] */
+    double *room;         /* [threads, of_thread] */
+    int64_t of_thread;
 } product;
 
 static int least(int64_t a, int64_t b)
@@ -129,138 +43,133 @@ static int least(int64_t a, int64_t b)
     return (int)(a < b ? a : b);
 }
 
-static void choose_loops(product *p)
+/* Return the numbers of a group in vj_factor.packed. */
+static int64_t group_count(const vj_tiles *t, int width, int columns)
 {
-    int lanes = 2;
-    p->tall = 6;
-    p->tile = tile_portable;
-    p->widen = widen_portable;
-#ifdef __x86_64__
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        p->tile = tile_avx2;
-        p->widen = widen_avx2;
-        lanes = 4;
-    }
-    if (__builtin_cpu_supports("avx512f")) {
-        p->tile = tile_avx512;
-        p->widen = widen_avx512;
-        p->tall = 12;
-        lanes = 8;
-    }
-#endif
-    p->wide = 2 * lanes;
+    const int parts = (width + VJ_ROW_DEPTH - 1) / VJ_ROW_DEPTH;
+    return (int64_t)parts * vj_tiles_panels(t, columns) * VJ_ROW_DEPTH * t->wide;
 }
 
-static void pack(const product *p, const double *matrix)
+/* Return the room of a thread: [BLOCK_ROWS, VJ_ROW_DEPTH] rows as doubles and [panels, BLOCK_ROWS, wide] sums. */
+static int64_t room_count(const vj_tiles *t)
 {
-    double *to = p->packed;
-    for (int k = 0; k < p->width; k += p->depth)
-        for (int column = 0; column < p->panels * p->wide; column += p->wide) {
-            const int columns = least(p->wide, p->columns - column);
-            for (int i = k; i < least(k + p->depth, p->width); i++, to += p->wide)
-                memcpy(to, matrix + (int64_t)i * p->columns + column, (size_t)columns * sizeof *to);
-        }
+    return (int64_t)BLOCK_ROWS * (VJ_ROW_DEPTH + vj_tiles_panels(t, GROUP) * t->wide);
 }
 
-/* Copy columns [k, k + depth) of `rows` rows from `at` on to `room` as doubles, with rows p->depth apart. */
+/* ------------------------------------------------------------------------------------------------ the matrix */
+
+vj_status vj_factor_create(vj_factor *f, const double *matrix, int width, int columns)
+{
+    const vj_tiles *t = vj_tiles_here();
+    int64_t count = 0;
+    for (int first = 0; first < columns; first += GROUP) count += group_count(t, width, least(GROUP, columns - first));
+    *f = (vj_factor){.width = width, .columns = columns};
+    f->packed = vj_calloc(count, sizeof *f->packed);
+    f->room = vj_calloc(omp_get_max_threads() * room_count(t), sizeof *f->room);
+    if (!f->packed || !f->room) {
+        vj_factor_release(f);
+        return vj_raise(VJ_ERR_MEMORY, "no memory for a copy of a matrix [%d, %d]", width, columns);
+    }
+    double *to = f->packed;
+    for (int first = 0; first < columns; first += GROUP) {
+        const int some = least(GROUP, columns - first), panels = vj_tiles_panels(t, some);
+        for (int k = 0; k < width; k += VJ_ROW_DEPTH, to += (int64_t)panels * VJ_ROW_DEPTH * t->wide)
+            vj_tiles_fill(t, to, VJ_ROW_DEPTH, matrix + (int64_t)k * columns + first, columns,
+                          least(VJ_ROW_DEPTH, width - k), some);
+    }
+    return VJ_OK;
+}
+
+void vj_factor_release(vj_factor *f)
+{
+    free(f->packed);
+    free(f->room);
+    *f = (vj_factor){0};
+}
+
+/* ------------------------------------------------------------------------------------------------ products */
+
+/* Copy columns [k, k + depth) of `rows` rows from `at` on to `room` as doubles, and zeros up to the whole depth. */
 static void fill_room(const product *p, double *room, int64_t at, int rows, int k, int depth)
 {
-    for (int i = 0; i < rows; i++, room += p->depth) {
-        const int64_t from = (at + i) * p->width + k;
-        if (p->x)
-            memcpy(room, p->x + from, (size_t)depth * sizeof *room);
-        else
-            p->widen(room, p->narrow + from, p->minus + k, depth);
+    const int64_t from = at * p->width + k;
+    if (p->narrow) p->tiles->widen(room, p->narrow + from, p->width, p->minus + k, rows, depth);
+    for (int i = 0; i < rows; i++, room += VJ_ROW_DEPTH) {
+        if (p->x) memcpy(room, p->x + from + (int64_t)i * p->width, (size_t)depth * sizeof *room);
+        for (int j = depth; j < vj_tiles_whole(depth); j++) room[j] = 0.0;
     }
 }
 
-/* Compute out [rows, columns of the panel] for at most p->tall rows x, over the `depth` columns from k on. */
-static void multiply_tile(const product *p, double *out, const double *x, int rows, int k, int depth, int panel,
-                          prefetched *ahead)
+/* Add the products of `rows` rows and all panels, over one part of the depth, to `sums`. */
+static void add_part(const product *p, double *sums, const double *room, int rows, const double *panel, int depth,
+                     vj_ahead *ahead)
 {
-    const int column = panel * p->wide, columns = least(p->wide, p->columns - column);
-    const double *packed = p->packed + ((int64_t)k * p->panels + (int64_t)panel * depth) * p->wide;
-    if (rows == p->tall && columns == p->wide) {
-        p->tile(out + column, p->columns, x, p->depth, packed, depth, k > 0, ahead);
-        return;
+    const vj_tiles *t = p->tiles;
+    const int in_tile = t->lanes * t->wide;
+    for (int j = 0; j < p->panels; j++, panel += VJ_ROW_DEPTH * t->wide, sums += BLOCK_ROWS * t->wide) {
+        vj_tile *add = t->by_row[vj_tiles_vectors(t, p->columns, j)];
+        for (int i = 0; i * t->lanes < rows; i++)
+            add(sums + i * in_tile, panel, room + i * t->lanes * VJ_ROW_DEPTH, vj_tiles_whole(depth),
+                sums + (i + 1) * in_tile, ahead);
     }
-    double whole[MOST_TALL * 2 * MOST_LANES];
-    p->tile(whole, p->wide, x, p->depth, packed, depth, false, ahead);
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < columns; j++) {
-            double *to = out + (int64_t)i * p->columns + column + j;
-            *to = (k > 0 ? *to : 0.0) + whole[i * p->wide + j];
-        }
 }
 
 /* Return what to fetch during a block: the rows of the next block, spread over the steps of this block's tiles. */
-static prefetched next_block(const product *p, int64_t at, int rows)
+static vj_ahead next_block(const product *p, int64_t at, int rows)
 {
     const int64_t bytes = p->width * (int64_t)(p->x ? sizeof *p->x : sizeof *p->narrow);
-    const int64_t steps = (int64_t)p->width * p->panels * ((rows + p->tall - 1) / p->tall) / STEPS;
+    const int64_t tiles = (int64_t)p->panels * ((rows + p->tiles->lanes - 1) / p->tiles->lanes);
     const char *x = p->x ? (const char *)p->x : (const char *)p->narrow;
-    return (prefetched){x + (at + rows) * bytes, least(BLOCK_ROWS, p->count - at - rows) * bytes / (steps + 1)};
+    return (vj_ahead){x + (at + rows) * bytes,
+                      least(BLOCK_ROWS, p->count - at - rows) * bytes / (p->width * tiles / VJ_TILE_STEPS + 1)};
 }
 
-static void multiply_block(const product *p, double *out, int64_t at, int rows)
+static void multiply_block(const product *p, int64_t at, int rows)
 {
-    double *room = p->room + (int64_t)omp_get_thread_num() * BLOCK_ROWS * p->depth;
-    prefetched ahead = next_block(p, at, rows);
-    for (int k = 0; k < p->width; k += p->depth) {
-        const int depth = least(p->depth, p->width - k);
+    double *room = p->room + omp_get_thread_num() * p->of_thread, *sums = room + BLOCK_ROWS * VJ_ROW_DEPTH;
+    const double *panels = p->packed;
+    const int wide = p->tiles->wide;
+    vj_ahead ahead = next_block(p, at, rows);
+    memset(sums, 0, (size_t)p->panels * BLOCK_ROWS * (size_t)wide * sizeof *sums);
+    for (int k = 0; k < p->width; k += VJ_ROW_DEPTH, panels += (int64_t)p->panels * VJ_ROW_DEPTH * wide) {
+        const int depth = least(VJ_ROW_DEPTH, p->width - k);
         fill_room(p, room, at, rows, k, depth);
-        for (int panel = 0; panel < p->panels; panel++)
-            for (int i = 0; i < rows; i += p->tall)
-                multiply_tile(p, out + (at + i) * p->columns, room + i * p->depth, least(p->tall, rows - i), k, depth,
-                              panel, &ahead);
+        add_part(p, sums, room, rows, panels, depth, &ahead);
     }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < p->panels; j++)
+            memcpy(p->out + (at + i) * p->stride + j * wide, sums + ((int64_t)j * BLOCK_ROWS + i) * wide,
+                   (size_t)least(wide, p->columns - j * wide) * sizeof *sums);
 }
 
-/* Returns false if there is no memory. */
-static bool multiply_by_few(product *p, double *out, const double *matrix)
+static void multiply(product *p, const vj_factor *f)
 {
-    choose_loops(p);
-    const int most = PANEL_NUMBERS / p->wide, blocks = (p->width + most - 1) / most;
-    p->depth = ((p->width + blocks - 1) / blocks + STEPS - 1) / STEPS * STEPS;
-    p->panels = (p->columns + p->wide - 1) / p->wide;
-    p->packed = vj_calloc((int64_t)p->panels * p->wide * p->width, sizeof *p->packed);
-    p->room = vj_calloc((int64_t)omp_get_max_threads() * BLOCK_ROWS * p->depth, sizeof *p->room);
-    const bool ready = p->packed && p->room;
-    if (ready) {
-        pack(p, matrix);
+    const vj_tiles *t = p->tiles = vj_tiles_here();
+    p->width = f->width;
+    p->stride = f->columns;
+    p->packed = f->packed;
+    p->room = f->room;
+    p->of_thread = room_count(t);
+    for (int first = 0; first < f->columns; first += GROUP) {
+        p->columns = least(GROUP, f->columns - first);
+        p->panels = vj_tiles_panels(t, p->columns);
 #pragma omp parallel for schedule(static)
-        for (int64_t at = 0; at < p->count; at += BLOCK_ROWS)
-            multiply_block(p, out, at, least(BLOCK_ROWS, p->count - at));
-    }
-    free(p->packed);
-    free(p->room);
-    return ready;
-}
-
-static void multiply_by_many(double *out, const double *x, int64_t count, int width, const double *matrix, int columns)
-{
-    enum { PIECE = 1 << 14 }; /* BLAS counts in 32 bits */
-    const double whole = 1.0, nothing = 0.0;
-    for (int64_t at = 0; at < count; at += PIECE) {
-        const int rows = least(PIECE, count - at);
-        dgemm_("N", "N", &columns, &rows, &width, &whole, matrix, &columns, x + at * width, &width, &nothing,
-               out + at * columns, &columns);
+        for (int64_t at = 0; at < p->count; at += BLOCK_ROWS) multiply_block(p, at, least(BLOCK_ROWS, p->count - at));
+        p->out += p->columns;
+        p->packed += group_count(t, p->width, p->columns);
     }
 }
 
-void vj_rows_multiply(double *out, const double *x, int64_t count, int width, const double *matrix, int columns)
+void vj_rows_multiply(double *out, const double *x, int64_t count, const vj_factor *f)
 {
-    product p = {.x = x, .count = count, .width = width, .columns = columns};
-    if (columns > FEW_COLUMNS || !multiply_by_few(&p, out, matrix))
-        multiply_by_many(out, x, count, width, matrix, columns);
+    product p = {.x = x, .count = count, .out = out};
+    multiply(&p, f);
 }
 
-vj_status vj_rows_project(double *out, const float *x, const double *minus, int64_t count, int width,
-                          const double *matrix, int columns)
+void vj_rows_project(double *out, const float *x, const double *minus, int64_t count, const vj_factor *f)
 {
-    product p = {.narrow = x, .minus = minus, .count = count, .width = width, .columns = columns};
-    if (multiply_by_few(&p, out, matrix)) return VJ_OK;
-    return vj_raise(VJ_ERR_MEMORY, "no memory for a copy of a matrix [%d, %d]", width, columns);
+    product p = {.narrow = x, .minus = minus, .count = count, .out = out};
+    multiply(&p, f);
 }
 
 void vj_rows_by_rows(float *out, const float *x, int count, int width, const float *y, int others)

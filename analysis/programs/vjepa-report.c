@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "base/file.h"
+#include "base/markup.h"
 #include "base/output.h"
 #include "base/program.h"
 #include "report/document.h"
@@ -101,7 +102,11 @@ static void say_notes(const vj_document *document)
 {
     enum { SAID = 5 };
     const int notes = vj_document_notes(document);
-    for (int i = 0; i < notes && i < SAID; i++) vj_log("  note: %s", vj_document_note_text(document, i));
+    for (int i = 0; i < notes && i < SAID; i++) {
+        fputs("  note: ", stdout);
+        vj_put_terminal(stdout, vj_document_note_text(document, i));
+        putchar('\n');
+    }
     if (notes > SAID) vj_log("  and %d more", notes - SAID);
 }
 

@@ -16,12 +16,12 @@ enum { BATCH = 256 }; /* rows that are multiplied at a time */
 struct vj_class_pass {
     const vj_task *task;
     int D, C;
-    double *mean;      /* [C, D] mean of each class; after the first pass minus their mean: M */
-    double *turned;    /* [D, C] M^T */
-    double *centre;    /* [D] the mean of the class means */
-    double *gram;      /* [C, C] M M^T */
-    double *direction; /* [C, rank] eigenvectors of M M^T / C whose eigenvalue is not zero */
-    double *value;     /* [rank] these eigenvalues */
+    double *mean;        /* [C, D] mean of each class; after the first pass minus their mean: M */
+    vj_factor turned;    /* [D, C] M^T */
+    double *centre;      /* [D] the mean of the class means */
+    double *gram;        /* [C, C] M M^T */
+    vj_factor direction; /* [C, rank] eigenvectors of M M^T / C whose eigenvalue is not zero */
+    double *value;       /* [rank] these eigenvalues */
     int rank;
     /* Sums of the second pass. */
     double *within;    /* [C] squared distances to the own class mean */
@@ -47,10 +47,8 @@ vj_status vj_class_pass_create(vj_class_pass **pass, const vj_task *task, int D)
     p->D = D;
     p->C = task->count;
     p->mean = vj_calloc(C * D, sizeof *p->mean);
-    p->turned = vj_calloc(C * D, sizeof *p->turned);
     p->centre = vj_calloc(D, sizeof *p->centre);
     p->gram = vj_calloc(C * C, sizeof *p->gram);
-    p->direction = vj_calloc(C * C, sizeof *p->direction);
     p->value = vj_calloc(C, sizeof *p->value);
     p->within = vj_calloc(C, sizeof *p->within);
     p->projected = vj_calloc(C, sizeof *p->projected);
@@ -58,8 +56,7 @@ vj_status vj_class_pass_create(vj_class_pass **pass, const vj_task *task, int D)
     p->z = vj_calloc(BATCH * C, sizeof *p->z);
     p->y = vj_calloc(BATCH * C, sizeof *p->y);
     p->own = vj_calloc(BATCH, sizeof *p->own);
-    if (p->mean && p->turned && p->centre && p->gram && p->direction && p->value && p->within && p->projected && p->x &&
-        p->z && p->y && p->own)
+    if (p->mean && p->centre && p->gram && p->value && p->within && p->projected && p->x && p->z && p->y && p->own)
         return VJ_OK;
     return vj_raise(VJ_ERR_MEMORY, "no memory for %d classes of width %d", task->count, D);
 }
@@ -68,10 +65,10 @@ void vj_class_pass_destroy(vj_class_pass *p)
 {
     if (!p) return;
     free(p->mean);
-    free(p->turned);
+    vj_factor_release(&p->turned);
     free(p->centre);
     free(p->gram);
-    free(p->direction);
+    vj_factor_release(&p->direction);
     free(p->value);
     free(p->within);
     free(p->projected);
@@ -100,8 +97,10 @@ void vj_class_pass_add(vj_class_pass *p, const float *x, const int32_t *labels, 
 }
 
 /* Compute M, its transpose, and M M^T from the sums of the rows of each class. */
-static void centre_means(vj_class_pass *p)
+static vj_status centre_means(vj_class_pass *p)
 {
+    double *turned = vj_calloc((int64_t)p->C * p->D, sizeof *turned);
+    if (!turned) return vj_raise(VJ_ERR_MEMORY, "no memory for %d classes of width %d", p->C, p->D);
     for (int c = 0; c < p->C; c++)
         for (int k = 0; k < p->D; k++) {
             double *mean = &p->mean[(int64_t)c * p->D + k];
@@ -112,9 +111,13 @@ static void centre_means(vj_class_pass *p)
         for (int k = 0; k < p->D; k++) {
             double *mean = &p->mean[(int64_t)c * p->D + k];
             *mean -= p->centre[k];
-            p->turned[(int64_t)k * p->C + c] = *mean;
+            turned[(int64_t)k * p->C + c] = *mean;
         }
-    vj_rows_multiply(p->gram, p->mean, p->C, p->D, p->turned, p->C);
+    const vj_status status = vj_factor_create(&p->turned, turned, p->D, p->C);
+    free(turned);
+    VJ_TRY(status);
+    vj_rows_multiply(p->gram, p->mean, p->C, &p->turned);
+    return VJ_OK;
 }
 
 /* Take the eigenvectors of M M^T / C. The covariance between classes, M^T M / C, has the same nonzero eigenvalues. */
@@ -123,11 +126,15 @@ static vj_status find_directions(vj_class_pass *p, const double *values, const d
     const int C = p->C, most = C - 1 < p->D ? C - 1 : p->D;
     const double least = DBL_EPSILON * (C > p->D ? C : p->D) * values[C - 1];
     for (int k = C - 1; k >= C - most && values[k] > least && values[k] > 0.0; k--) p->value[p->rank++] = values[k];
+    if (p->rank == 0)
+        return vj_raise(VJ_ERR_FORMAT, "task %s: the mean features of all %d classes are the same", p->task->name, C);
+    double *direction = vj_calloc((int64_t)C * p->rank, sizeof *direction);
+    if (!direction) return vj_raise(VJ_ERR_MEMORY, "no memory for %d directions of %d classes", p->rank, C);
     for (int c = 0; c < C; c++)
-        for (int k = 0; k < p->rank; k++) p->direction[c * (int64_t)p->rank + k] = vectors[(int64_t)c * C + C - 1 - k];
-    return p->rank > 0
-               ? VJ_OK
-               : vj_raise(VJ_ERR_FORMAT, "task %s: the mean features of all %d classes are the same", p->task->name, C);
+        for (int k = 0; k < p->rank; k++) direction[c * (int64_t)p->rank + k] = vectors[(int64_t)c * C + C - 1 - k];
+    const vj_status status = vj_factor_create(&p->direction, direction, C, p->rank);
+    free(direction);
+    return status;
 }
 
 vj_status vj_class_pass_means(vj_class_pass *p, MPI_Comm comm, vj_ranks *ranks)
@@ -135,7 +142,7 @@ vj_status vj_class_pass_means(vj_class_pass *p, MPI_Comm comm, vj_ranks *ranks)
     const int64_t C = p->C;
     vj_matrix between = {0}, vectors = {0};
     vj_sum_many(comm, p->mean, C * p->D);
-    centre_means(p);
+    VJ_TRY(vj_agree(comm, centre_means(p)));
     double *values = vj_calloc(C, sizeof *values), *whole = vj_calloc(C * C, sizeof *whole);
     vj_status status = vj_agree(comm, values && whole ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for eigenvectors"));
     if (status == VJ_OK) status = vj_matrix_create(&between, ranks, p->C, p->C);
@@ -149,7 +156,7 @@ vj_status vj_class_pass_means(vj_class_pass *p, MPI_Comm comm, vj_ranks *ranks)
     /* All ranks have the same numbers; rank 0 reports. */
     if (status == VJ_OK) status = vj_comm_rank(comm) == 0 ? find_directions(p, values, whole) : VJ_OK;
     status = vj_agree(comm, status);
-    if (status == VJ_OK && vj_comm_rank(comm) != 0) status = find_directions(p, values, whole);
+    if (status == VJ_OK) status = vj_agree(comm, vj_comm_rank(comm) != 0 ? find_directions(p, values, whole) : VJ_OK);
     vj_matrix_release(&between);
     vj_matrix_release(&vectors);
     free(values);
@@ -175,8 +182,8 @@ static int nearest_to(const vj_class_pass *p, const double *z, int own)
 static void finish_batch(vj_class_pass *p, int rows)
 {
     if (rows == 0) return;
-    vj_rows_multiply(p->z, p->x, rows, p->D, p->turned, p->C);
-    vj_rows_multiply(p->y, p->z, rows, p->C, p->direction, p->rank);
+    vj_rows_multiply(p->z, p->x, rows, &p->turned);
+    vj_rows_multiply(p->y, p->z, rows, &p->direction);
     for (int i = 0; i < rows; i++) {
         const double weight = 1.0 / ((double)p->C * (double)p->task->clips[p->own[i]]);
         const double *y = p->y + (int64_t)i * p->rank;

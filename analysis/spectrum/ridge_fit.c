@@ -13,16 +13,17 @@ enum { TOP = 5 };
 struct vj_ridge {
     vj_ridge_shape shape;
     vj_ranks *ranks;
-    int64_t all;     /* n, training rows */
-    double *clips;   /* [C] training rows of each class */
-    double *weight;  /* [C] weight of a row of each class; the weights of all rows sum to n */
-    double *mean;    /* [D] weighted mean of the rows */
-    double *target;  /* [C] weighted mean of the targets */
-    double *sum;     /* [C, D] sum of the rows of each class */
-    vj_matrix gram;  /* weighted, divided over the ranks; until it is solved */
-    double *value;   /* [D] its eigenvalues, g */
-    double *vectors; /* [D, D] its eigenvectors as columns, V */
-    double *cross;   /* [D, C] V^T X^T Y, weighted */
+    int64_t all;                  /* n, training rows */
+    double *clips;                /* [C] training rows of each class */
+    double *weight;               /* [C] weight of a row of each class; the weights of all rows sum to n */
+    double *mean;                 /* [D] weighted mean of the rows */
+    double *target;               /* [C] weighted mean of the targets */
+    double *sum;                  /* [C, D] sum of the rows of each class */
+    vj_matrix gram;               /* weighted, divided over the ranks; until it is solved */
+    double *value;                /* [D] its eigenvalues, g */
+    double *vectors;              /* [D, D] its eigenvectors as columns, V */
+    double *cross;                /* [D, C] V^T X^T Y, weighted */
+    vj_factor turning, answering; /* V and V^T X^T Y, by which rows are multiplied */
     vj_ridge_path path;
     double *right;     /* [L, C] correctly predicted validation clips of each class */
     double *asked;     /* [C] all validation clips of each class */
@@ -30,12 +31,13 @@ struct vj_ridge {
                           C] answers */
 };
 
-/* Each rank has a whole [D, D]: while rows are added the sums of its own rows, then the eigenvectors. */
+/* Each rank has a whole [D, D]: while rows are added the sums of its own rows, then the eigenvectors, which it has
+ * twice. */
 int64_t vj_ridge_bytes(const vj_ridge_shape *shape, int ranks)
 {
     const double D = shape->D, C = shape->C, L = shape->lambdas;
     const double numbers =
-        D * D * (1.0 + 1.0 / ranks) + 3.0 * C * D + VJ_RIDGE_BATCH * (2.0 * D + C) + (L + 4.0) * C + 6.0 * L;
+        D * D * (2.0 + 1.0 / ranks) + 4.0 * C * D + VJ_RIDGE_BATCH * (2.0 * D + C) + (L + 4.0) * C + 6.0 * L;
     return (int64_t)(numbers * (double)sizeof(double));
 }
 
@@ -103,6 +105,8 @@ void vj_ridge_destroy(vj_ridge *r)
     free(r->value);
     free(r->vectors);
     free(r->cross);
+    vj_factor_release(&r->turning);
+    vj_factor_release(&r->answering);
     free(r->path.lambda);
     free(r->right);
     free(r->asked);
@@ -177,6 +181,8 @@ vj_status vj_ridge_solve(vj_ridge *r, MPI_Comm comm)
     centre(r, r->cross);
     VJ_TRY(decompose(r, comm));
     vj_matrix_release(&r->gram);
+    VJ_TRY(vj_agree(comm, vj_factor_create(&r->turning, r->vectors, r->shape.D, r->shape.D)));
+    VJ_TRY(vj_agree(comm, vj_factor_create(&r->answering, r->cross, r->shape.D, r->shape.C)));
     for (int k = 0; k < r->shape.D; k++) {
         r->value[k] = fmax(r->value[k], 0.0); /* rounding alone can make it negative */
         trace += r->value[k];
@@ -198,7 +204,7 @@ static void turn(vj_ridge *r, double *x, int rows)
     const int D = r->shape.D;
     for (int i = 0; i < rows; i++)
         for (int k = 0; k < D; k++) x[(int64_t)i * D + k] -= r->mean[k];
-    vj_rows_multiply(r->p, x, rows, D, r->vectors, D);
+    vj_rows_multiply(r->p, x, rows, &r->turning);
 }
 
 /* Compute for penalty l: q = p / (g + lambda), and the predictions f = q V^T X^T Y + mean target. */
@@ -208,7 +214,7 @@ static void answer(vj_ridge *r, int rows, int l)
     for (int i = 0; i < rows; i++)
         for (int k = 0; k < D; k++)
             r->q[(int64_t)i * D + k] = r->p[(int64_t)i * D + k] / (r->value[k] + r->path.lambda[l]);
-    vj_rows_multiply(r->f, r->q, rows, D, r->cross, C);
+    vj_rows_multiply(r->f, r->q, rows, &r->answering);
     for (int i = 0; i < rows; i++)
         for (int c = 0; c < C; c++) r->f[(int64_t)i * C + c] += r->target[c];
 }
@@ -310,8 +316,12 @@ vj_status vj_ridge_weights(const vj_ridge *r, double *weights, double *intercept
     if (!scaled) return vj_raise(VJ_ERR_MEMORY, "no memory for weights [%d, %d]", D, C);
     for (int k = 0; k < D; k++)
         for (int c = 0; c < C; c++) scaled[(int64_t)k * C + c] = r->cross[(int64_t)k * C + c] / (r->value[k] + lambda);
-    vj_rows_multiply(weights, r->vectors, D, D, scaled, C);
+    vj_factor by;
+    const vj_status status = vj_factor_create(&by, scaled, D, C);
     free(scaled);
+    VJ_TRY(status);
+    vj_rows_multiply(weights, r->vectors, D, &by);
+    vj_factor_release(&by);
     for (int c = 0; c < C; c++) {
         intercept[c] = r->target[c];
         for (int k = 0; k < D; k++) intercept[c] -= r->mean[k] * weights[(int64_t)k * C + c];

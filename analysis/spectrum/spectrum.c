@@ -30,6 +30,7 @@ typedef struct {
     double *values;  /* [D] eigenvalues of the covariance, descending */
     double *squares; /* [D] eigenvalues of the mean of x x^T, descending */
     double *basis;   /* [D, kept] the principal components as columns */
+    vj_factor onto;  /* the same, for projections */
     char group[VJ_REPRESENTATION_NAME + 32]; /* in the file */
     struct {
         int mean, values, components, explained, projections, whitening;
@@ -118,6 +119,7 @@ static void release(work *w)
         free(s->values);
         free(s->squares);
         free(s->basis);
+        vj_factor_release(&s->onto);
     }
     free(w->subjects);
     free(w->rows);
@@ -245,11 +247,12 @@ static vj_status write_whitening(work *w, const subject *s, vj_matrix *vectors)
 }
 
 /* Keep the last `kept` eigenvectors, which have the largest eigenvalues, in descending order. */
-static void take_basis(subject *s, const vj_matrix *vectors)
+static vj_status take_basis(const work *w, subject *s, const vj_matrix *vectors)
 {
-    if (s->kept == 0) return;
+    if (s->kept == 0) return VJ_OK;
     vj_matrix_gather_block(vectors, 0, s->D, s->D - s->kept, s->kept, s->basis);
     for (int j = 0; j < s->D; j++) reverse(s->basis + (int64_t)j * s->kept, s->kept);
+    return vj_agree(w->analysis->comm, vj_factor_create(&s->onto, s->basis, s->D, s->kept));
 }
 
 static vj_status diagonalise(work *w, subject *s)
@@ -261,7 +264,7 @@ static vj_status diagonalise(work *w, subject *s)
     vj_status status = vj_matrix_eigen(&s->gram, s->values, wants_vectors ? &vectors : NULL);
     vj_matrix_release(&s->gram);
     reverse(s->values, s->D);
-    if (status == VJ_OK) take_basis(s, &vectors);
+    if (status == VJ_OK) status = take_basis(w, s, &vectors);
     if (status == VJ_OK && w->whitening) status = write_whitening(w, s, &vectors);
     vj_matrix_release(&vectors);
     return status;
@@ -287,7 +290,7 @@ static vj_status diagonalise_all(work *w)
 static vj_status project_slab(work *w, const subject *s, const float *x, int64_t first, int64_t count)
 {
     const int64_t rows = count * s->what->tokens;
-    VJ_TRY(vj_rows_project(w->projected, x, s->mean, rows, s->D, s->basis, s->kept));
+    vj_rows_project(w->projected, x, s->mean, rows, &s->onto);
     for (int64_t i = 0; i < rows * s->kept; i++) w->narrow[i] = (float)w->projected[i];
     return vj_analysis_file_write(w->output, s->place.projections, first * s->what->tokens * s->kept, rows * s->kept,
                                   w->narrow);

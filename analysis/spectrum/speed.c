@@ -27,9 +27,9 @@ typedef struct {
     double peak_gflops; /* of all ranks: the best of several measurements */
     int64_t sum_bytes;  /* left on this rank for vj_begin_sums() */
     float *features;    /* [rows, width], random; x: as doubles, minus a mean */
-    double *x, *mean, *sum, *basis, *projected, *values;
-    double *square; /* [width, width], random */
-    double *turned; /* [VJ_RIDGE_BATCH, width] */
+    double *x, *mean, *sum, *projected, *values;
+    vj_factor basis, square; /* [width, COMPONENTS] and [width, width], random */
+    double *turned;          /* [VJ_RIDGE_BATCH, width] */
     vj_matrix gram, vectors;
     vj_search search; /* with features as queries */
     json_t *report;
@@ -83,7 +83,8 @@ static vj_status find_eigenvectors(speed *s)
 
 static vj_status project(speed *s)
 {
-    return vj_rows_project(s->projected, s->features, s->mean, s->rows, s->width, s->basis, COMPONENTS);
+    vj_rows_project(s->projected, s->features, s->mean, s->rows, &s->basis);
+    return VJ_OK;
 }
 
 /* Operation of compare: cross products of two representations, here of one with itself. */
@@ -97,7 +98,7 @@ static vj_status turn_rows(speed *s)
 {
     for (int at = 0; at < s->rows; at += VJ_RIDGE_BATCH)
         vj_rows_multiply(s->turned, s->x + (int64_t)at * s->width,
-                         s->rows - at < VJ_RIDGE_BATCH ? s->rows - at : VJ_RIDGE_BATCH, s->width, s->square, s->width);
+                         s->rows - at < VJ_RIDGE_BATCH ? s->rows - at : VJ_RIDGE_BATCH, &s->square);
     return VJ_OK;
 }
 
@@ -161,6 +162,16 @@ static vj_status read_number(int *value, const char *option, const char *text, i
     return VJ_OK;
 }
 
+static vj_status random_factor(vj_factor *factor, vj_rng *rng, int width, int columns)
+{
+    double *numbers = vj_calloc((int64_t)width * columns, sizeof *numbers);
+    if (!numbers) return vj_raise(VJ_ERR_MEMORY, "no memory for a matrix [%d, %d]", width, columns);
+    for (int64_t i = 0; i < (int64_t)width * columns; i++) numbers[i] = vj_rng_uniform(rng);
+    const vj_status status = vj_factor_create(factor, numbers, width, columns);
+    free(numbers);
+    return status;
+}
+
 static vj_status prepare(speed *s)
 {
     const int64_t numbers = (int64_t)s->rows * s->width;
@@ -169,18 +180,15 @@ static vj_status prepare(speed *s)
     s->x = vj_calloc(numbers, sizeof *s->x);
     s->mean = vj_calloc(s->width, sizeof *s->mean);
     s->sum = vj_calloc(s->width, sizeof *s->sum);
-    s->basis = vj_calloc((int64_t)s->width * COMPONENTS, sizeof *s->basis);
     s->projected = vj_calloc((int64_t)s->rows * COMPONENTS, sizeof *s->projected);
     s->values = vj_calloc(s->width, sizeof *s->values);
-    s->square = vj_calloc((int64_t)s->width * s->width, sizeof *s->square);
     s->turned = vj_calloc((int64_t)VJ_RIDGE_BATCH * s->width, sizeof *s->turned);
-    if (!s->features || !s->x || !s->mean || !s->sum || !s->basis || !s->projected || !s->values || !s->square ||
-        !s->turned)
+    if (!s->features || !s->x || !s->mean || !s->sum || !s->projected || !s->values || !s->turned)
         return vj_raise(VJ_ERR_MEMORY, "no memory for %d rows of width %d", s->rows, s->width);
     vj_rng_init(&rng, 1, VJ_RNG_TEST, (uint64_t)s->analysis->rank);
     for (int64_t i = 0; i < numbers; i++) s->features[i] = (float)vj_rng_uniform(&rng) - 0.5F;
-    for (int64_t i = 0; i < (int64_t)s->width * COMPONENTS; i++) s->basis[i] = vj_rng_uniform(&rng);
-    for (int64_t i = 0; i < (int64_t)s->width * s->width; i++) s->square[i] = vj_rng_uniform(&rng);
+    VJ_TRY(random_factor(&s->basis, &rng, s->width, COMPONENTS));
+    VJ_TRY(random_factor(&s->square, &rng, s->width, s->width));
     const int queries = s->rows < MOST_QUERIES ? s->rows : MOST_QUERIES;
     VJ_TRY(vj_search_create(&s->search, VJ_COSINE, s->width, NEIGHBOURS, 1, queries));
     memcpy(s->search.queries, s->features, (size_t)queries * (size_t)s->width * sizeof *s->features);
@@ -237,10 +245,10 @@ vj_status vj_speed_run(vj_analysis *analysis)
     free(s.x);
     free(s.mean);
     free(s.sum);
-    free(s.basis);
+    vj_factor_release(&s.basis);
     free(s.projected);
     free(s.values);
-    free(s.square);
+    vj_factor_release(&s.square);
     free(s.turned);
     vj_search_release(&s.search);
     return status;

@@ -52,7 +52,7 @@ may sheet base parallel feed $compute clips codec $make
 may bench base parallel feed $compute train $store $make
 # shellcheck disable=SC2086
 may plan base parallel feed $compute train $store $make bench
-may linear base parallel
+may linear base parallel kernels
 # shellcheck disable=SC2086
 may source base parallel feed $compute train probe $store
 # shellcheck disable=SC2086
