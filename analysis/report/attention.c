@@ -179,17 +179,20 @@ static vj_status draw(show *s, int64_t samples, char *caption, size_t bytes)
     int top = GAP;
     size_t used;
     VJ_TRY(vj_canvas_create(&s->canvas, (int)high + 2 * GAP, wide > letters ? wide : letters, paper));
-    used =
-        (size_t)snprintf(caption, bytes,
-                         "Attention of %s over frames: the brighter and more orange, the more; mean over %lld heads, "
-                         "and head by head. Peak: the largest weight of a token, in multiples of "
-                         "what equal weights would be.",
-                         s->map->name, (long long)s->map->heads);
+    used = (size_t)snprintf(
+        caption, bytes,
+        "Attention of the probe %s (task, kind, share of labels in %%, encoder, seed) over frames: the "
+        "brighter and more orange, the more; mean over its heads of attention, %lld in number, and "
+        "head by head. Peak: the largest weight of a token, in multiples of what equal weights would "
+        "be. In brackets: the probability that the probe gives to the class that it chose.",
+        s->map->name, (long long)s->map->heads);
     for (int64_t i = 0; i < samples; i++) {
         char text[2 * VJ_HEAD_TEXT + 64];
         VJ_TRY(draw_sample(s, i, &top));
         describe(s, i, text, sizeof text);
-        if (used < bytes) used += (size_t)snprintf(caption + used, bytes - used, "%s %s", i ? ";" : "", text);
+        if (used < bytes)
+            used += (size_t)snprintf(caption + used, bytes - used, "%s %s%s", i ? ";" : "", text,
+                                     i == samples - 1 ? "." : "");
     }
     return draw_heads(s, top, heads);
 }

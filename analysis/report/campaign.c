@@ -195,6 +195,8 @@ vj_status vj_campaign_read(vj_campaign_results *c, const char *path)
     if (stat(path, &info) == 0 && S_ISREG(info.st_mode))
         return vj_page_begins(path, "[") ? read_json(c, path) : read_csv(c, path);
     const bool json = vj_page_has(path, "results.json");
+    if (!json && !vj_page_has(path, "results.csv"))
+        return vj_raise(VJ_ERR_FORMAT, "%s has no results yet: the evaluation is at work, or was interrupted", path);
     if (snprintf(file, sizeof file, "%s/results.%s", path, json ? "json" : "csv") >= (int)sizeof file)
         return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
     return json ? read_json(c, file) : read_csv(c, file);

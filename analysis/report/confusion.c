@@ -166,8 +166,13 @@ void vj_confusion_show(vj_document *document, const vj_campaign_results *c)
         if (all++ < SHOWN) rows[shown++] = &c->rows[r];
     }
     if (shown == 0) return;
-    for (int i = 0; i < shown; i++)
+    bool too_many = false;
+    for (int i = 0; i < shown; i++) {
         if (rows[i]->by_class.classes <= MOST_CELLS) add_map(document, rows[i]);
+        too_many |= rows[i]->by_class.classes > MOST_CELLS;
+    }
+    if (too_many)
+        vj_document_paragraph(document, "Confusions of more than %d classes are listed, but not drawn.", MOST_CELLS);
     add_classes(document, rows, shown);
     add_pairs(document, rows, shown);
     if (shown < all)

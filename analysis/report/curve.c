@@ -59,7 +59,7 @@ static double median_of(double *value, int64_t count)
 {
     int64_t numbers = 0;
     for (int64_t i = 0; i < count; i++)
-        if (isfinite(value[i])) value[numbers++] = value[i];
+        if (vj_is_drawn(value[i])) value[numbers++] = value[i];
     if (numbers == 0) return NAN;
     const double upper = select_smallest(value, numbers, numbers / 2);
     if (numbers % 2) return upper;
@@ -74,7 +74,7 @@ static double recent_of(const double *value, int64_t rows)
     double last[RECENT];
     int64_t count = 0;
     for (int64_t i = rows - 1; i >= 0 && count < RECENT; i--)
-        if (isfinite(value[i])) last[count++] = value[i];
+        if (vj_is_drawn(value[i])) last[count++] = value[i];
     return median_of(last, count);
 }
 
@@ -94,6 +94,13 @@ static void take_medians(vj_curve *curve, const double *x, const double *y, int6
     free(group);
 }
 
+/* Return whether a column has a number in every row, unless that was not finite (docs/formats.md, "Run folder"). */
+static bool is_of_every_step(const char *name)
+{
+    return strncmp(name, "loss", 4) == 0 || strncmp(name, "grad_norm", 9) == 0 || strcmp(name, "lr") == 0 ||
+           strcmp(name, "step_s") == 0;
+}
+
 static bool all_finite(const double *value, int64_t count)
 {
     bool all = true;
@@ -107,7 +114,7 @@ static void count_numbers(vj_curve *curve, const double *step, const double *val
     double sum = 0.0, least = INFINITY, most = -INFINITY;
     for (int64_t i = 0; i < rows; i++) {
         const double number = value[i];
-        if (!isfinite(number)) {
+        if (!vj_is_drawn(number)) {
             if (curve->first_empty == 0 && isfinite(step[i])) curve->first_empty = (int64_t)step[i];
             continue;
         }
@@ -130,9 +137,9 @@ static int64_t take_points(const vj_curve *curve, const double *step, const doub
 {
     int64_t count = 0;
     for (int64_t i = 0; i < rows; i++) {
-        if (!isfinite(step[i]) || (curve->sparse && !isfinite(value[i]))) continue;
+        if (!isfinite(step[i]) || (curve->sparse && !vj_is_drawn(value[i]))) continue;
         x[count] = step[i];
-        y[count++] = isfinite(value[i]) ? value[i] : NAN;
+        y[count++] = vj_is_drawn(value[i]) ? value[i] : NAN;
     }
     return count;
 }
@@ -157,7 +164,7 @@ vj_curve vj_curve_from(const char *name, const double *step, const double *value
 {
     vj_curve curve = {.name = vj_report_copy(name)};
     count_numbers(&curve, step, value, rows);
-    curve.sparse = strcmp(name, "effective_rank") == 0 || 2 * curve.numbers < rows;
+    curve.sparse = strcmp(name, "effective_rank") == 0 || (2 * curve.numbers < rows && !is_of_every_step(name));
     double *copy = NULL;
     const double *x = step, *y = value;
     int64_t count = rows;

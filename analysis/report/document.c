@@ -213,7 +213,7 @@ void vj_table_text(vj_table *table, const char *format, ...)
 void vj_table_number(vj_table *table, double value, int decimals)
 {
     char text[400] = "";
-    if (isfinite(value)) snprintf(text, sizeof text, "%.*f", decimals, value);
+    if (isfinite(value)) snprintf(text, sizeof text, fabs(value) < 1e15 ? "%.*f" : "%.*g", decimals, value);
     if (isinf(value)) snprintf(text, sizeof text, value > 0 ? "inf" : "-inf");
     vj_cell *cell = add_cell(table);
     cell->text = vj_report_copy(text);

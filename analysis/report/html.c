@@ -81,11 +81,13 @@ static void put_base64(FILE *out, const unsigned char *bytes, size_t count)
 
 static void put_picture(FILE *out, const vj_png *picture)
 {
-    fputs("<figure><img alt=\"", out);
+    fputs("<figure><div class=\"picture\" tabindex=\"0\" role=\"region\" aria-label=\"", out);
+    vj_put_html(out, picture->name);
+    fputs("\"><img alt=\"", out);
     vj_put_html(out, picture->alt);
     fputs("\" src=\"data:image/png;base64,", out);
     put_base64(out, picture->png, picture->bytes);
-    fputs("\">", out);
+    fputs("\"></div>", out);
     if (*picture->caption) put_element(out, "figcaption", picture->caption);
     fputs("</figure>\n", out);
 }

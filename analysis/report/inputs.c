@@ -57,6 +57,8 @@ static void note_unknown(vj_document *document, const char *const *paths, const 
         struct stat info;
         if (stat(paths[i], &info) != 0 || access(paths[i], S_ISDIR(info.st_mode) ? R_OK | X_OK : R_OK) != 0)
             note_refused(document, paths[i]);
+        else if (S_ISREG(info.st_mode) && info.st_size == 0)
+            vj_document_note(document, "%s is empty.", paths[i]);
         else if (is_damaged(paths[i]))
             vj_document_note(document, "%s cannot be read: it is an HDF5 file, but damaged, or a part is missing.",
                              paths[i]);

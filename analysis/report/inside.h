@@ -107,6 +107,12 @@ struct vj_document {
     int block_count, note_count;
 };
 
+/* Return whether a number is finite and small enough that sums and quotients of such numbers are finite too. */
+static inline bool vj_is_drawn(double value)
+{
+    return fabs(value) <= 1e150;
+}
+
 /* Memory. These functions abort when out of memory. */
 void *vj_report_memory(int64_t count, size_t bytes);           /* zeroed; free it with free() */
 char *vj_report_copy(const char *text);                        /* NULL is "" */

@@ -5,7 +5,7 @@
 #include "base/markup.h"
 #include "base/program.h"
 #include "report/files.h"
-#include "report/inside.h"
+#include "report/script.h"
 
 static void put_line(FILE *out, const char *before, const char *text, const char *after)
 {
@@ -65,6 +65,14 @@ static vj_status write_png(const char *folder, const vj_png *picture)
     return vj_file_commit(&file);
 }
 
+/* Say for which values the first and the last colour of a heat map stand. */
+static void put_scale(FILE *out, const vj_plot *plot)
+{
+    double low, high;
+    vj_heat_range(plot, &low, &high);
+    fprintf(out, "Colours: from %.4g, nearly the background, to %.4g.\n\n", low, high);
+}
+
 static vj_status put_block(FILE *out, const char *folder, const vj_document_block *block)
 {
     switch (block->kind) {
@@ -100,6 +108,7 @@ static vj_status put_block(FILE *out, const char *folder, const vj_document_bloc
             fputs("No numbers to draw.\n\n", out);
         }
         if (*block->plot->caption) put_line(out, "", block->plot->caption, "\n\n");
+        if (block->plot->heat && block->plot->svg) put_scale(out, block->plot);
         return block->plot->svg ? write_svg(folder, block->plot) : VJ_OK;
     }
     return VJ_OK;

@@ -236,7 +236,7 @@ static void read_csv_line(reader *r, const char *line, const char *end)
     if (cells < columns || at <= end) {
         int64_t found = 1;
         for (const char *c = line; c < end; c++) found += *c == ',';
-        broken(r, "%lld cells, the header has %d", (long long)found, columns);
+        broken(r, "the header has %d cells, this line %lld", columns, (long long)found);
         return;
     }
     r->table->rows++;

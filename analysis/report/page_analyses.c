@@ -141,6 +141,16 @@ static void add_measures(vj_document *document, const vj_spectrum_of *s, int cou
     }
 }
 
+/* Note numbers of a dataset that are not finite, which leave gaps in what is drawn of it. */
+static void note_gaps(vj_document *document, const char *path, const char *what, const double *value, int64_t count)
+{
+    int64_t gaps = 0;
+    for (int64_t i = 0; i < count; i++) gaps += !isfinite(value[i]);
+    if (gaps > 0)
+        vj_document_note(document, "%s: %lld of %lld numbers of %s not finite: gaps in its picture.", path,
+                         (long long)gaps, (long long)count, what);
+}
+
 /* Add a plot of eigenvalues as shares of the variance, so that features of different scales can be compared. */
 static void add_eigenvalues(vj_document *document, const vj_spectrum_of *s, int count)
 {
@@ -164,6 +174,9 @@ static void add_eigenvalues(vj_document *document, const vj_spectrum_of *s, int 
             vj_plot_series(plot, VJ_LINES, i, s[i].name, x, y, s[i].count);
         else
             vj_document_note(document, "%s: %s has no eigenvalues.", s[i].path, s[i].name);
+        note_gaps(document, s[i].path, s[i].name, s[i].eigenvalues, s[i].count);
+        if (s[i].eigenvalues && !(sum > 0.0))
+            vj_document_note(document, "%s: no eigenvalue of %s is above 0: it has no curve.", s[i].path, s[i].name);
         free(x);
         free(y);
     }
@@ -202,6 +215,7 @@ static vj_status add_heat_map(vj_document *document, hid_t file, const char *pat
         vj_plot_heat_map(plot, count, count, values.value, (const char *const *)names, (const char *const *)names, 0.0,
                          high);
         vj_plot_caption(plot, "%s", caption);
+        note_gaps(document, path, in_file, values.value, (int64_t)count * count);
     }
     free(values.value);
     return status;
@@ -276,6 +290,7 @@ static vj_status add_ridge_of(vj_document *document, hid_t file, const char *pat
             vj_plot_caption(plot, "Means over splits of the labels%s.",
                             values.dim[1] > 1 ? "; bands: from the lowest to the highest split" : "");
             add_path(plot, &values, ratio, labels);
+            note_gaps(document, path, in_file, values.value, values.dim[0] * values.dim[1] * values.dim[2]);
         }
         free(values.value);
         VJ_TRY(status);
@@ -330,26 +345,48 @@ static void add_json(vj_document *document, const char *path, const char *comman
     json_decref(report);
 }
 
+/* Say what a command measures, for readers who have not run it (docs/method.md, section 15). */
+static void add_meaning(vj_document *document, const char *command)
+{
+    static const struct {
+        const char *command, *meaning;
+    } known[] = {
+        {"compare", "How alike representations of the same clips are: all pairs of encoders, layers or checkpoints."},
+        {"classes", "How features separate the classes of a task. Within and between: variance inside the classes and "
+                    "of their means; ratio: between over within. Signal to noise: the same without what few clips "
+                    "leave to chance; 0 says nothing of the task. nc1 to nc4, neural collapse: nc1 is 0 where clips "
+                    "lie at their class's mean, the norms of nc2 where the means are equally far from their middle; "
+                    "nc4 is the share of clips whose nearest mean is that of their class."},
+        {"knn", "Accuracy, without any training, of a vote of the k nearest training clips of each clip. Majority: "
+                "each neighbour has one vote; weighted: nearer ones count more."},
+        {"ridge", "Linear probes on frozen features by least squares: the more penalty, the simpler the probe."},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(command, known[i].command) == 0) vj_document_paragraph(document, "%s", known[i].meaning);
+}
+
 typedef struct {
     vj_spectrum_of *spectra;
     int count;
 } collected;
 
-static vj_status add_open_file(vj_document *document, hid_t file, const char *path, const char *command, collected *c)
+static vj_status add_open_file(vj_document *document, hid_t file, const char *path, const char *command, collected *c,
+                               const vj_inputs *all)
 {
     if (strcmp(command, "spectrum") == 0) return read_spectra(file, path, &c->spectra, &c->count);
-    char *name = vj_page_name(path);
+    char *name = vj_page_name(path, all);
     vj_document_section(document, "Analysis: %s, %s", command, name);
     free(name);
     vj_status status = VJ_OK;
     const bool compare = strcmp(command, "compare") == 0, ridge = strcmp(command, "ridge") == 0;
+    add_meaning(document, command);
     if (compare) status = add_compare(document, file, path);
     if (ridge) status = add_ridge(document, file, path);
     add_json(document, path, command, !compare && !ridge);
     return status;
 }
 
-static bool add_file(vj_document *document, const char *path, collected *c)
+static bool add_file(vj_document *document, const char *path, collected *c, const vj_inputs *all)
 {
     char why[WHY], *command = NULL;
     hid_t file = -1;
@@ -359,7 +396,7 @@ static bool add_file(vj_document *document, const char *path, collected *c)
         H5E_BEGIN_TRY
         {
             status = vj_h5_get_text(file, path, "command", &command);
-            if (status == VJ_OK) status = add_open_file(document, file, path, command, c);
+            if (status == VJ_OK) status = add_open_file(document, file, path, command, c, all);
         }
         H5E_END_TRY
         H5Fclose(file); /* only read */
@@ -373,11 +410,28 @@ static bool add_file(vj_document *document, const char *path, collected *c)
     return status == VJ_OK;
 }
 
+/* Add the name of the file to representations that are called the same in several files. */
+static void tell_apart(vj_spectrum_of *s, int count, const vj_inputs *all)
+{
+    bool *alike = vj_report_memory(count, sizeof *alike);
+    for (int i = 0; i < count; i++)
+        for (int k = 0; k < count; k++) alike[i] |= k != i && strcmp(s[i].name, s[k].name) == 0;
+    for (int i = 0; i < count; i++) {
+        if (!alike[i]) continue;
+        char *name = s[i].name, *file = vj_page_name(s[i].path, all);
+        VJ_ASSERT(asprintf(&s[i].name, "%s, %s", name, file) >= 0);
+        free(name);
+        free(file);
+    }
+    free(alike);
+}
+
 static int add_analyses(vj_document *document, const char *const *paths, int count, const vj_inputs *all)
 {
     collected c = {.count = 0};
     int shown = 0;
-    for (int i = 0; i < count; i++) shown += add_file(document, paths[i], &c);
+    for (int i = 0; i < count; i++) shown += add_file(document, paths[i], &c, all);
+    tell_apart(c.spectra, c.count, all);
     add_spectra(document, c.spectra, c.count, all);
     for (int i = 0; i < c.count; i++) release_spectrum(&c.spectra[i]);
     free(c.spectra);

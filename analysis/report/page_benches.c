@@ -54,12 +54,13 @@ static void add_shares(vj_document *document, const json_t *rows, const char *ke
     static const char *const column[] = {"%"};
     double percent[BARS];
     char *names[BARS];
-    int count = 0;
+    int count = 0, left_out = 0;
     size_t i;
     const json_t *row;
     json_array_foreach(rows, i, row)
     {
         const double share = number_of(row, key);
+        left_out += !isnan(share) && count == BARS;
         if (isnan(share) || count == BARS) continue;
         percent[count] = 100.0 * share;
         names[count++] = name_of_row(row);
@@ -67,7 +68,7 @@ static void add_shares(vj_document *document, const json_t *rows, const char *ke
     if (count > 0) {
         vj_plot *plot = vj_document_plot(document, key, title);
         vj_plot_heat_map(plot, count, 1, percent, (const char *const *)names, column, 0.0, 100.0);
-        vj_plot_caption(plot, "%s", caption);
+        vj_plot_caption(plot, left_out > 0 ? "%s The first %d rows of %d." : "%s", caption, count, count + left_out);
     }
     for (int k = 0; k < count; k++) free(names[k]);
 }
@@ -143,9 +144,9 @@ static void add_roofline(vj_document *document, const json_t *report)
 
 /* ------------------------------------------------------------------------------------------------ the page */
 
-static bool add_bench(vj_document *document, const char *path)
+static bool add_bench(vj_document *document, const char *path, const vj_inputs *all)
 {
-    char why[WHY], *name = vj_page_name(path);
+    char why[WHY], *name = vj_page_name(path, all);
     json_t *report = vj_page_json_object(path, JSON_BYTES, why, sizeof why);
     const char *bench = json_string_value(json_object_get(report, "bench")), *key;
     json_t *value;
@@ -172,8 +173,7 @@ static bool add_bench(vj_document *document, const char *path)
 static int add_benches(vj_document *document, const char *const *paths, int count, const vj_inputs *all)
 {
     int shown = 0;
-    (void)all; /* benches are shown by themselves */
-    for (int i = 0; i < count; i++) shown += add_bench(document, paths[i]);
+    for (int i = 0; i < count; i++) shown += add_bench(document, paths[i], all);
     return shown;
 }
 

@@ -70,7 +70,7 @@ static const column measured[] = {{"training clips", "", OF_RESULT(training_clip
                                   {"seeds", "", OF_RESULT(seeds), 0},
                                   {"top-1", "%", OF_RESULT(top1), 2},
                                   {NULL, NULL, 0, 0}};
-static const column around[] = {{"sd", "%", OF_RESULT(sd), 2},
+static const column around[] = {{"sd", "points", OF_RESULT(sd), 2},
                                 {"t low", "%", OF_RESULT(low), 2},
                                 {"t high", "%", OF_RESULT(high), 2},
                                 {"Wilson low", "%", OF_RESULT(wilson_low), 2},
@@ -198,8 +198,10 @@ static void add_series(vj_plot *plot, vj_style style, int number, const char *na
         x[i] = style == VJ_BARS ? (double)i : rows[i]->labels;
         y[i] = rows[i]->top1;
         /* An interval of few seeds may reach beyond what an accuracy can be; the table has its numbers. */
-        low[i] = fmax(0.0, seeds ? rows[i]->low : rows[i]->wilson_low);
-        high[i] = fmin(100.0, seeds ? rows[i]->high : rows[i]->wilson_high);
+        low[i] = seeds ? rows[i]->low : rows[i]->wilson_low;
+        high[i] = seeds ? rows[i]->high : rows[i]->wilson_high;
+        if (low[i] < 0.0) low[i] = 0.0; /* not fmax(), which would make an interval of NaN */
+        if (high[i] > 100.0) high[i] = 100.0;
     }
     vj_series_errors(vj_plot_series(plot, style, number, name, x, y, n), low, high);
     free(all);
@@ -213,11 +215,11 @@ static void add_plot(vj_document *document, const vj_campaign_results *c, const 
     const int64_t n = select_rows(c, like, NULL, rows);
     const bool shares = n > 0 && rows[0]->labels < rows[n - 1]->labels;
     snprintf(name, sizeof name, "accuracy-%s-%s", like->task, like->probe);
-    snprintf(title, sizeof title, "%s, %s", like->task, like->probe);
+    snprintf(title, sizeof title, "Top-1: %s, %s probe", like->task, like->probe);
     vj_plot *plot = vj_document_plot(document, name, title);
     vj_plot_y(plot, "top-1", "%", VJ_LINEAR);
-    vj_plot_caption(
-        plot, "Error bars: the 95 %% interval over seeds, or with one seed Wilson's; encoders stand side by side.");
+    vj_plot_caption(plot, "Error bars: the 95 %% interval over seeds, or with one seed Wilson's.%s",
+                    shares ? " Encoders with the same share of labels are drawn a little apart." : "");
     if (shares) {
         vj_plot_x(plot, "labels", "%", VJ_LOG);
         for (int64_t r = 0; r < c->count; r++) {
@@ -292,10 +294,10 @@ static void add_confusions(vj_document *document, vj_campaign_results *c, const 
     vj_confusion_show(document, c);
 }
 
-static bool add_campaign(vj_document *document, const char *path, const vj_paper *paper)
+static bool add_campaign(vj_document *document, const char *path, const vj_inputs *all, const vj_paper *paper)
 {
     vj_campaign_results campaign;
-    char why[WHY], *name = vj_page_name(path);
+    char why[WHY], *name = vj_page_name(path, all);
     vj_document_section(document, "Probes: %s", name);
     free(name);
     vj_status_divert(why, sizeof why);
@@ -304,8 +306,8 @@ static bool add_campaign(vj_document *document, const char *path, const vj_paper
     if (status != VJ_OK) vj_document_note(document, "The results cannot be shown: %s.", why);
     if (campaign.odd > 0)
         vj_document_note(document,
-                         "%s: %lld entries have no task, encoder or top-1, or another number of cells; they "
-                         "are left out.",
+                         "%s: entries without a task, an encoder or a top-1, or with another number of cells, which "
+                         "are left out: %lld.",
                          path, (long long)campaign.odd);
     if (status == VJ_OK) {
         add_table(document, &campaign);
@@ -329,7 +331,7 @@ static int add_campaigns(vj_document *document, const char *const *paths, int co
     const vj_status status = all->paper ? vj_paper_read(&paper, all->paper, "") : VJ_OK;
     vj_status_divert(NULL, 0);
     for (int i = 0; i < count; i++)
-        shown += add_campaign(document, paths[i], all->paper && status == VJ_OK ? &paper : NULL);
+        shown += add_campaign(document, paths[i], all, all->paper && status == VJ_OK ? &paper : NULL);
     if (status != VJ_OK) vj_document_note(document, "Published numbers are not shown: %s.", why);
     vj_paper_release(&paper);
     return shown;

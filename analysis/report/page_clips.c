@@ -57,7 +57,7 @@ static void add_verdict_plot(vj_document *document, const vj_clips_passport *p)
             names[count] = p->verdict[v];
             shown[count++] = v;
         }
-    if (count == 0) return;
+    if (count * p->datasets < 2) return; /* the table says it */
     vj_plot *plot = vj_document_plot(document, "verdicts", "Files by verdict");
     vj_plot_x(plot, "verdict", "", VJ_LINEAR);
     vj_plot_y(plot, "files", "", VJ_LINEAR);
@@ -92,8 +92,9 @@ static void add_facts(vj_document *document, const vj_clips *clips)
     for (int64_t i = 0; i < vj_clips_count(clips); i++) bytes += vj_clips_record_bytes(clips, i);
     vj_list *list = vj_document_list(document);
     vj_list_put(list, "clips", "%" PRId64 " of %d frames", vj_clips_count(clips), vj_clips_frames(clips));
-    vj_list_put(list, "size", "%.3f GB in %" PRId64 " shards, %.1f kB a clip", 1e-9 * (double)bytes,
-                vj_clips_shard_count(clips), 1e-3 * (double)bytes / (double)vj_clips_count(clips));
+    vj_list_put(list, "size", "%.3f GB in %" PRId64 " shard%s, %.1f kB a clip", 1e-9 * (double)bytes,
+                vj_clips_shard_count(clips), vj_clips_shard_count(clips) == 1 ? "" : "s",
+                1e-3 * (double)bytes / (double)vj_clips_count(clips));
     vj_list_put(list, "codec", "%s", vj_clips_largest_coded(clips) > 0 ? "jpeg" : "raw");
     vj_list_put(list, "fingerprint", "%016" PRIx64, vj_clips_fingerprint(clips));
 }
@@ -302,7 +303,7 @@ static bool add_clips(vj_document *document, const char *path, const vj_inputs *
 static bool add_store(vj_document *document, const char *path, const vj_inputs *all)
 {
     vj_clips_passport *passport;
-    char why[WHY], *name = vj_page_name(path);
+    char why[WHY], *name = vj_page_name(path, all);
     vj_document_section(document, "Data: %s", name);
     free(name);
     if (!vj_page_has(path, "index.h5")) {

@@ -102,6 +102,7 @@ static void put_rows(vj_document *document, const json_t *rows, const char *key,
     size_t i;
     char csv[KEY], heading[KEY], head[KEY + 16];
     const char *of_all = heading_of(key, heading, sizeof heading);
+    if (strncmp(key, "phases", strlen("phases")) == 0) of_all = "s"; /* the columns do not say it */
     snprintf(csv, sizeof csv, "%s-%s", name, key);
     snprintf(head, sizeof head, *of_all ? "%s, in %s" : "%s%s", heading, of_all);
     vj_table *t = vj_document_table(document, csv, head);

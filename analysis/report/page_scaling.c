@@ -6,7 +6,7 @@
 #include "report/inside.h"
 #include "report/pages.h"
 
-enum { WHY = 1024, SERIES = 16 };
+enum { WHY = 1024, SERIES = 64 };
 
 static bool is_scaling(const char *path)
 {
@@ -21,7 +21,7 @@ typedef struct {
 /* The rows of one study, ordered by ranks. */
 typedef struct {
     const char *name;
-    int64_t count;
+    int64_t count, *row;                            /* [count] rows of the file, owned */
     double *ranks, *rate, *efficiency, *low, *high; /* [count] in one allocation, owned by `ranks` */
 } study;
 
@@ -54,20 +54,38 @@ static void fill_efficiency(study *s)
         if (isnan(s->efficiency[i])) s->efficiency[i] = s->rate[i] / s->ranks[i] / (s->rate[least] / s->ranks[least]);
 }
 
+/* List the rows of a study. Rows without a number of ranks are left out. */
+static int64_t *find_rows(const vj_csv_table *csv, const columns *c, const char *name, int64_t *count)
+{
+    int64_t *row = vj_report_memory(csv->rows, sizeof *row);
+    *count = 0;
+    for (int64_t r = 0; r < csv->rows; r++) {
+        const double ranks = vj_csv_table_number(csv, r, c->ranks);
+        if (strcmp(vj_csv_table_text(csv, r, c->study), name) != 0 || !(ranks >= 1.0)) continue;
+        int64_t at = (*count)++;
+        for (; at > 0 && vj_csv_table_number(csv, row[at - 1], c->ranks) > ranks; at--) row[at] = row[at - 1];
+        row[at] = r;
+    }
+    return row;
+}
+
 static study read_study(const vj_csv_table *csv, const columns *c, const char *name)
 {
-    double *all = vj_report_memory(5 * (csv->rows + 1), sizeof *all);
-    const int64_t room = csv->rows + 1;
-    study s = {name, 0, all, all + room, all + 2 * room, all + 3 * room, all + 4 * room};
-    for (int64_t r = 0; r < csv->rows; r++) {
-        if (strcmp(vj_csv_table_text(csv, r, c->study), name) != 0 || !(vj_csv_table_number(csv, r, c->ranks) >= 1.0))
-            continue;
-        const double step_s = vj_csv_table_number(csv, r, c->step_s), rate = vj_csv_table_number(csv, r, c->rate);
-        s.ranks[s.count] = vj_csv_table_number(csv, r, c->ranks);
-        s.rate[s.count] = rate;
-        s.efficiency[s.count] = vj_csv_table_number(csv, r, c->efficiency);
-        s.low[s.count] = rate * step_s / vj_csv_table_number(csv, r, c->high_s);
-        s.high[s.count++] = rate * step_s / vj_csv_table_number(csv, r, c->low_s);
+    study s = {.name = name};
+    s.row = find_rows(csv, c, name, &s.count);
+    s.ranks = vj_report_memory(5 * s.count, sizeof *s.ranks);
+    s.rate = s.ranks + s.count;
+    s.efficiency = s.ranks + 2 * s.count;
+    s.low = s.ranks + 3 * s.count;
+    s.high = s.ranks + 4 * s.count;
+    for (int64_t i = 0; i < s.count; i++) {
+        const int64_t r = s.row[i];
+        const double step_s = vj_csv_table_number(csv, r, c->step_s);
+        s.ranks[i] = vj_csv_table_number(csv, r, c->ranks);
+        s.rate[i] = vj_csv_table_number(csv, r, c->rate);
+        s.efficiency[i] = vj_csv_table_number(csv, r, c->efficiency);
+        s.low[i] = s.rate[i] * step_s / vj_csv_table_number(csv, r, c->high_s);
+        s.high[i] = s.rate[i] * step_s / vj_csv_table_number(csv, r, c->low_s);
     }
     fill_efficiency(&s);
     return s;
@@ -75,21 +93,40 @@ static study read_study(const vj_csv_table *csv, const columns *c, const char *n
 
 static void add_table(vj_document *document, const vj_csv_table *csv, const columns *c, const study *s, int studies)
 {
-    vj_table *t = vj_document_table(document, "scaling", "");
+    vj_table *t = vj_document_table(document, "scaling",
+                                    "Efficiency: clips/s for each rank, relative to the row with the fewest ranks.");
     for (int k = 0; k < studies; k++)
-        for (int64_t r = 0, at = 0; r < csv->rows; r++) {
-            if (strcmp(vj_csv_table_text(csv, r, c->study), s[k].name) != 0 ||
-                !(vj_csv_table_number(csv, r, c->ranks) >= 1.0))
-                continue;
+        for (int64_t i = 0; i < s[k].count; i++) {
+            const int64_t r = s[k].row[i];
             if (c->study >= 0) vj_row_text(t, "study", "%s", s[k].name);
-            vj_row_number(t, "ranks", "", s[k].ranks[at], 0);
+            vj_row_number(t, "ranks", "", s[k].ranks[i], 0);
             if (c->nodes >= 0) vj_row_number(t, "nodes", "", vj_csv_table_number(csv, r, c->nodes), 0);
-            vj_row_number(t, "clips/s", "", s[k].rate[at], 1);
+            vj_row_number(t, "clips/s", "", s[k].rate[i], 1);
             vj_row_number(t, "step", "s", vj_csv_table_number(csv, r, c->step_s), 4);
-            vj_row_number(t, "efficiency", "%", 100.0 * s[k].efficiency[at++], 1);
+            vj_row_number(t, "efficiency", "%", 100.0 * s[k].efficiency[i], 1);
             if (c->cost >= 0)
                 vj_row_number(t, "cost of 1000 steps", "node hours", vj_csv_table_number(csv, r, c->cost), 3);
         }
+}
+
+/* Note rows that are not in the table, or have no rate and are not in the plots. */
+static void note_gaps(vj_document *document, const vj_csv_table *csv, const char *path, const study *s, int studies,
+                      int64_t of_others)
+{
+    int64_t rows = of_others, rates = 0;
+    for (int k = 0; k < studies; k++) {
+        rows += s[k].count;
+        for (int64_t i = 0; i < s[k].count; i++) rates += !(s[k].rate[i] > 0.0);
+    }
+    if (rows < csv->rows)
+        vj_document_note(document, "%s: rows without a number of ranks, which are left out: %lld.", path,
+                         (long long)(csv->rows - rows));
+    if (rates > 0)
+        vj_document_note(document, "%s: rows without a rate, which are not in the plots: %lld.", path,
+                         (long long)rates);
+    if (of_others > 0)
+        vj_document_note(document, "%s: rows of further studies than the first %d, which are left out: %lld.", path,
+                         SERIES, (long long)of_others);
 }
 
 static void add_plots(vj_document *document, const study *s, int studies, bool model)
@@ -130,10 +167,11 @@ static bool has_model(const vj_csv_table *csv, const columns *c)
     return false;
 }
 
-static void add_studies(vj_document *document, const vj_csv_table *csv, const columns *c)
+static void add_studies(vj_document *document, const vj_csv_table *csv, const columns *c, const char *path)
 {
     study s[SERIES];
     int studies = 0;
+    int64_t of_others = 0;
     const bool model = has_model(csv, c);
     if (model)
         vj_document_paragraph(document,
@@ -143,11 +181,16 @@ static void add_studies(vj_document *document, const vj_csv_table *csv, const co
         const char *name = vj_csv_table_text(csv, r, c->study);
         int k = 0;
         while (k < studies && strcmp(s[k].name, name) != 0) k++;
+        of_others += k == SERIES;
         if (k == studies && k < SERIES) s[studies++] = read_study(csv, c, name);
     }
+    note_gaps(document, csv, path, s, studies, of_others);
     add_table(document, csv, c, s, studies);
     add_plots(document, s, studies, model);
-    for (int k = 0; k < studies; k++) free(s[k].ranks);
+    for (int k = 0; k < studies; k++) {
+        free(s[k].row);
+        free(s[k].ranks);
+    }
 }
 
 /* Show the phases of a step over the ranks, from the file of vjepa-scale points. */
@@ -175,10 +218,10 @@ static void add_phases(vj_document *document, const vj_csv_table *csv)
         }
 }
 
-static bool add_file(vj_document *document, const char *path)
+static bool add_file(vj_document *document, const char *path, const vj_inputs *all)
 {
     vj_csv_table csv;
-    char why[WHY], *name = vj_page_name(path);
+    char why[WHY], *name = vj_page_name(path, all);
     vj_document_section(document, "Scaling: %s", name);
     free(name);
     vj_status_divert(why, sizeof why);
@@ -190,12 +233,12 @@ static bool add_file(vj_document *document, const char *path)
     vj_status_divert(NULL, 0);
     if (status != VJ_OK) vj_document_note(document, "The study is not shown: %s.", why);
     if (csv.odd > 0)
-        vj_document_note(document, "%s: %lld lines have another number of cells than the first, and are left out.",
+        vj_document_note(document, "%s: lines with another number of cells than the first, which are left out: %lld.",
                          path, (long long)csv.odd);
     if (phases)
         add_phases(document, &csv);
     else if (status == VJ_OK)
-        add_studies(document, &csv, &c);
+        add_studies(document, &csv, &c, path);
     vj_csv_table_release(&csv);
     return status == VJ_OK;
 }
@@ -203,8 +246,7 @@ static bool add_file(vj_document *document, const char *path)
 static int add_files(vj_document *document, const char *const *paths, int count, const vj_inputs *all)
 {
     int shown = 0;
-    (void)all; /* studies are shown by themselves */
-    for (int i = 0; i < count; i++) shown += add_file(document, paths[i]);
+    for (int i = 0; i < count; i++) shown += add_file(document, paths[i], all);
     return shown;
 }
 

@@ -2,6 +2,7 @@
  * Shows tokens as colours: the first three principal components of each token as red, green and blue, next to the
  * frames (as in Oquab et al. 2023, fig. 1, but without masking the background).
  */
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,6 +225,16 @@ static vj_status draw_frames(const tokens *k, vj_canvas *canvas, int64_t clip, i
     return status;
 }
 
+/* Note values that are not finite, which are drawn black. */
+static void note_gaps(vj_document *document, const tokens *k)
+{
+    int64_t gaps = 0;
+    for (int64_t i = 0; i < k->clips * k->tokens * COLOURS; i++) gaps += !isfinite(k->values[i]);
+    if (gaps > 0)
+        vj_document_note(document, "%s: projections of %s that are not finite, and are drawn black: %" PRId64 ".",
+                         k->spectrum->path, k->spectrum->name, gaps);
+}
+
 static vj_status draw(vj_document *document, const tokens *k)
 {
     const vj_colour paper = {{128, 128, 128}};
@@ -248,6 +259,7 @@ static vj_status draw(vj_document *document, const tokens *k)
         status = vj_page_rgb(document, name, canvas.pixels, canvas.height, canvas.width,
                              "Tokens of clips as coloured squares, from left to right in time.", caption);
     vj_canvas_release(&canvas);
+    if (status == VJ_OK) note_gaps(document, k);
     return status;
 }
 

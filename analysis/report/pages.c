@@ -9,12 +9,48 @@
 #include "report/inside.h"
 #include "video/still.h"
 
-char *vj_page_name(const char *path)
+/* Return the length of a path without trailing slashes. */
+static size_t end_of(const char *path)
 {
     size_t end = strlen(path);
     while (end > 1 && path[end - 1] == '/') end--;
-    size_t begin = end;
-    while (begin > 0 && path[begin - 1] != '/') begin--;
+    return end;
+}
+
+/* Return where the last `parts` components of path [end] begin. */
+static size_t tail_of(const char *path, size_t end, int parts)
+{
+    while (end > 0 && (path[end - 1] != '/' || --parts > 0)) end--;
+    return end;
+}
+
+/* Return whether another input ends with the same components. The same path, given twice, is no other input. */
+static bool is_ambiguous(const char *path, size_t end, int parts, const vj_inputs *all)
+{
+    const size_t begin = tail_of(path, end, parts);
+    for (int i = 0; i < all->count; i++) {
+        const char *other = all->paths[i];
+        const size_t other_end = end_of(other), other_begin = tail_of(other, other_end, parts);
+        if (other_end == end && memcmp(other, path, end) == 0) continue;
+        if (other_end - other_begin == end - begin && memcmp(other + other_begin, path + begin, end - begin) == 0)
+            return true;
+    }
+    return false;
+}
+
+char *vj_page_name(const char *path, const vj_inputs *all)
+{
+    enum { PARTS = 16 };
+    int parts = 1;
+    const size_t end = end_of(path), last = tail_of(path, end, 1);
+    if (strcmp(path + last, ".") == 0 || strcmp(path + last, "..") == 0) { /* the folder that this is */
+        char *real = realpath(path, NULL);
+        char *name = real ? vj_report_copy(real + tail_of(real, strlen(real), 1)) : vj_report_copy(path);
+        free(real);
+        return name;
+    }
+    while (parts < PARTS && is_ambiguous(path, end, parts, all)) parts++;
+    const size_t begin = tail_of(path, end, parts);
     char *name = vj_report_memory((int64_t)(end - begin) + 1, 1);
     memcpy(name, path + begin, end - begin);
     return name;

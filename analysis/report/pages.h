@@ -17,8 +17,11 @@ extern const vj_input_kind vj_page_analyses;  /* files of vjepa-spectrum */
 extern const vj_input_kind vj_page_benches;   /* JSON of vjepa-bench */
 extern const vj_input_kind vj_page_scaling;   /* scaling studies as CSV */
 
-/** Return the last component of a path, without trailing slashes, as a name to show. Free it with free(). */
-char *vj_page_name(const char *path);
+/**
+ * Return as many last components of an input's path, without trailing slashes, as distinguish it from all other inputs:
+ * a name to show. Free it with free().
+ */
+char *vj_page_name(const char *path, const vj_inputs *all);
 
 /** Return whether a file begins with a text. Reports no errors. */
 bool vj_page_begins(const char *path, const char *begin);

@@ -55,9 +55,9 @@ static void note_order(vj_recorded *run, const vj_numbers *n, const char *path)
     }
     if (back > 0)
         vj_problems_add(&run->problems,
-                        "%s: %lld rows have a step that is not above that of the row before, first row %lld.", path,
-                        (long long)back, (long long)first);
-    if (none > 0) vj_problems_add(&run->problems, "%s: %lld rows have no step.", path, (long long)none);
+                        "%s: rows with a step that is not above that of the row before: %lld, the first is row %lld.",
+                        path, (long long)back, (long long)first);
+    if (none > 0) vj_problems_add(&run->problems, "%s: rows without a step: %lld.", path, (long long)none);
 }
 
 static void take_curves(vj_recorded *run, const vj_numbers *n)
@@ -150,7 +150,7 @@ static void read_happening(vj_recorded *run, const char *path, int line_number, 
     int cells = 0;
     for (const char *at = line; cells < 7 && (cell[cells] = next_cell(&at)); cells++) continue;
     if (cells < 7) {
-        vj_problems_add(&run->problems, "%s:%d: %d cells instead of 7; the line is left out.", path, line_number,
+        vj_problems_add(&run->problems, "%s:%d: 7 cells are expected, not %d; the line is left out.", path, line_number,
                         cells);
         while (cells > 0) free(cell[--cells]);
         return;

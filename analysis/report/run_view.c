@@ -210,7 +210,8 @@ static void find_alarms_of_checkpoints(vj_run_view *v)
     const vj_follow *f = &v->metrics;
     const int64_t behind = f->step - v->checkpoint_step;
     if (v->checkpoint_trouble[0]) alarm_of(v, "%s", v->checkpoint_trouble);
-    if (f->known[VJ_METRIC_FAILED] > 0.0 && v->checkpoint_every > 0 && behind > v->checkpoint_every)
+    if (v->state != VJ_RUN_COMPLETE && f->known[VJ_METRIC_FAILED] > 0.0 && v->checkpoint_every > 0 &&
+        behind > v->checkpoint_every)
         alarm_of(v, "checkpoints fail (%.0f so far): %lld steps would be lost now", f->known[VJ_METRIC_FAILED],
                  (long long)behind);
     if (v->checkpoint_step > 0 && v->state != VJ_RUN_COMPLETE && v->free_bytes < 1.1 * (double)v->checkpoint_bytes)
@@ -239,7 +240,7 @@ static void find_alarms(vj_run_view *v)
     if (v->metrics.found && !v->metrics.readable)
         alarm_of(v, "metrics.csv does not begin with the names of columns: no curves");
     if (v->metrics.odd > 0)
-        alarm_of(v, "%lld lines of metrics.csv are no rows that follow the others, and are left out",
+        alarm_of(v, "lines of metrics.csv that are no rows after the others, and are left out: %lld",
                  (long long)v->metrics.odd);
 }
 

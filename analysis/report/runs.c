@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "report/inside.h"
+#include "report/pages.h"
 
 static bool holds(const char *folder, const char *name)
 {
@@ -15,8 +16,7 @@ static bool holds(const char *folder, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* Any of these files makes a folder a run, even if others are missing. Stores and results folders have none of them. */
-/* Return whether a folder is a run. An evaluation has a history too. */
+/* Any of these files makes a folder a run, even if others are missing. An evaluation has a history too. */
 static bool is_run(const char *path)
 {
     struct stat info;
@@ -24,30 +24,6 @@ static bool is_run(const char *path)
     const bool evaluation = holds(path, "evaluation.h5") || holds(path, "results.json");
     return holds(path, "metrics.csv") || holds(path, "metrics.jsonl") || (holds(path, "history.csv") && !evaluation) ||
            (holds(path, "latest") && holds(path, "config.yaml"));
-}
-
-/* ------------------------------------------------------------------------------------------------ names */
-
-/* Return the last `parts` components of a path. */
-static const char *tail_of(const char *path, int parts)
-{
-    const char *at = path + strlen(path);
-    while (at > path && (at[-1] != '/' || --parts > 0)) at--;
-    return at;
-}
-
-/* Name runs by as many last components of their paths as needed to distinguish them. Equal paths keep equal names. */
-static void name_runs(vj_recorded *runs, int count)
-{
-    for (int parts = 1; parts <= 16; parts++) {
-        bool apart = true;
-        for (int i = 0; i < count; i++) {
-            free(runs[i].name);
-            runs[i].name = vj_report_copy(tail_of(runs[i].path, parts));
-            for (int k = 0; k < i; k++) apart &= strcmp(runs[i].name, runs[k].name) != 0;
-        }
-        if (apart) return;
-    }
 }
 
 /* ------------------------------------------------------------------------------------------------ the first table */
@@ -101,7 +77,7 @@ static void put_overview(vj_document *document, const vj_recorded *runs, int cou
 {
     vj_table *table = vj_document_table(
         document, "runs",
-        "Where the runs are. Loss and clips/s: median of the last 100 steps; effective rank: the last.");
+        "How far each run is. Loss and clips/s: median of the last 100 steps; effective rank: the last.");
     for (int i = 0; i < count; i++) put_where(table, &runs[i]);
 }
 
@@ -146,20 +122,19 @@ static void note_gaps(vj_document *document, const vj_recorded *run)
         const int64_t gaps = run->rows - curve->numbers;
         if (curve->sparse || gaps == 0) continue;
         vj_document_note(document,
-                         "%s: %lld of %lld rows have no number for %s, first that of step %lld: gaps in its curve.",
+                         "%s: %lld of %lld rows without a number for %s, the first at step %lld: gaps in its curve.",
                          run->name, (long long)gaps, (long long)run->rows, curve->name, (long long)curve->first_empty);
     }
 }
 
 static int add_runs(vj_document *document, const char *const *paths, int count, const vj_inputs *all)
 {
-    (void)all; /* runs are shown by themselves */
     int shown = 0;
     vj_recorded *runs = vj_report_memory(count, sizeof *runs);
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < count; i++) vj_recorded_read(&runs[i], paths[i]);
     for (int i = 0; i < count; i++) vj_recorded_read_state(&runs[i]);
-    name_runs(runs, count);
+    for (int i = 0; i < count; i++) runs[i].name = vj_page_name(paths[i], all);
     vj_document_section(document, count == 1 ? "Run" : "Runs");
     put_overview(document, runs, count);
     put_times(document, runs, count);

@@ -46,7 +46,7 @@ static const known_column schedule_columns[] = {
     {0},
 };
 static const known_column speed_columns[] = {
-    {"clips_per_s", "Speed", "clips", "1/s", false, NULL},
+    {"clips_per_s", "Speed", "speed", "clips/s", false, NULL},
     {"step_s", "Time of a step", "time", "s", true, NULL},
     {"data_wait_s", "Waiting for clips, slowest rank", "time", "s", false, NULL},
     {"comm_s", "Communication, slowest rank", "time", "s", false, NULL},
@@ -199,7 +199,10 @@ static void add_phases(vj_plot *plot, const vj_recorded *run)
         if (is_counted(run, 1, phases[p].column)) add_curve(plot, p + 1, phases[p].name, curve, false);
     }
     vj_plot_y(plot, "time", "s", VJ_LINEAR);
-    vj_plot_caption(plot, "The slowest rank's. What is neither waiting nor communication is computing.");
+    vj_plot_caption(plot,
+                    "%s: the whole step; below it, parts of it, of the slowest rank. What is neither waiting nor "
+                    "communication is computing.",
+                    run->name);
 }
 
 static void plot_columns(vj_document *document, const vj_recorded *runs, int count, const known_column *columns)

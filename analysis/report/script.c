@@ -8,7 +8,7 @@
 #include "report/decimate.h"
 
 enum { WIDTH = 480, HEIGHT = 280, LEGEND_ROW = 16, LEGEND_MAX = 8, NAME_CHARACTERS = 26, MARK_APART = 14 };
-enum { LEGEND_CHARACTERS = 54 };         /* most characters of a name with its own row of the legend */
+enum { LEGEND_CHARACTERS = 46 };         /* most characters of a name with its own row of the legend */
 enum { CHARACTER = 7, KEY_SAMPLE = 50 }; /* pixels of a letter, and of the sample next to a name in the legend */
 enum { CELLS_WITH_TEXT = 150 };
 
@@ -55,21 +55,33 @@ typedef struct {
     double low, high;
 } range;
 
+/* Return whether a number has a place on an axis. */
+static bool is_drawn(double value, vj_axis_scale scale)
+{
+    return vj_is_drawn(value) && (scale == VJ_LINEAR || value >= 1e-150);
+}
+
 static void include(range *r, double value, vj_axis_scale scale)
 {
-    if (!isfinite(value) || (scale == VJ_LOG && value <= 0.0)) return;
+    if (!is_drawn(value, scale)) return;
     if (!(value >= r->low)) r->low = value; /* also when it is NaN */
     if (!(value <= r->high)) r->high = value;
+}
+
+/* Return whether the limits differ by more than rounding, which an axis cannot show. */
+static bool is_wide(range r)
+{
+    return r.high - r.low > 1e-9 * fmax(fabs(r.low), fabs(r.high));
 }
 
 /* Add room on both sides, on this scale; a single value gets some width. */
 static range padded(range r, vj_axis_scale scale, double share)
 {
     if (scale == VJ_LOG) {
-        const double factor = r.high > r.low ? pow(r.high / r.low, share) : 2.0;
+        const double factor = is_wide(r) ? pow(r.high / r.low, share) : 2.0;
         return (range){r.low / factor, r.high * factor};
     }
-    const double pad = r.high > r.low ? share * (r.high - r.low) : r.low != 0.0 ? 0.1 * fabs(r.low) : 1.0;
+    const double pad = is_wide(r) ? share * (r.high - r.low) : r.low != 0.0 ? 0.1 * fabs(r.low) : 1.0;
     return (range){r.low - pad, r.high + pad};
 }
 
@@ -132,21 +144,34 @@ static range y_range(const vj_plot *plot)
     return r;
 }
 
-void vj_heat_range(const vj_plot *plot, double *low, double *high)
+static range cell_range(const vj_plot *plot)
 {
     range r = {NAN, NAN};
     for (int64_t i = 0; i < (int64_t)plot->rows * plot->columns; i++) include(&r, plot->heat[i], VJ_LINEAR);
+    return r;
+}
+
+/* Return whether all numbers along an axis are whole, as those of a counter. */
+static bool is_counted(const vj_plot *plot, bool along_x)
+{
+    for (int s = 0; s < plot->series_count; s++)
+        for (int64_t i = 0; i < plot->series[s]->count; i++) {
+            const double value = along_x ? plot->series[s]->x[i] : plot->series[s]->y[i];
+            if (isfinite(value) && value != floor(value)) return false;
+        }
+    return true;
+}
+
+void vj_heat_range(const vj_plot *plot, double *low, double *high)
+{
+    const range r = cell_range(plot);
     *low = isnan(plot->heat_low) ? r.low : plot->heat_low;
     *high = isnan(plot->heat_high) ? r.high : plot->heat_high;
 }
 
 bool vj_plot_has_numbers(const vj_plot *plot)
 {
-    if (plot->heat) {
-        double low, high;
-        vj_heat_range(plot, &low, &high);
-        return isfinite(low) && isfinite(high);
-    }
+    if (plot->heat) return !isnan(cell_range(plot).low);
     return !isnan(x_range(plot).low) && !isnan(y_range(plot).low);
 }
 
@@ -165,6 +190,38 @@ static void put_log_tics(FILE *out, const char *which, range r)
     fputs(")\n", out);
 }
 
+static int ascending(const void *a, const void *b)
+{
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
+/* Where a few numbers were measured along a logarithmic axis, such as 1, 4 and 16 ranks, put the tics there, as far as
+ * they do not touch. */
+static void put_measured_tics(FILE *out, const vj_plot *plot, range x)
+{
+    enum { MOST = 64, FEW = 8, APART = 14 }; /* tics are at least 1/APART of the axis apart */
+    double at[MOST], before = 0.0;
+    int count = 0, different = 0, put = 0;
+    for (int s = 0; s < plot->series_count; s++) {
+        const vj_series *series = plot->series[s];
+        for (int64_t i = 0; i < series->count && series->style == VJ_LINES_POINTS; i++) {
+            if (count == MOST) return;
+            if (is_drawn(series->x[i], VJ_LOG)) at[count++] = series->x[i];
+        }
+    }
+    qsort(at, (size_t)count, sizeof *at, ascending);
+    for (int i = 0; i < count; i++) different += i == 0 || at[i] > at[i - 1];
+    if (different == 0 || different > FEW) return;
+    fputs("set xtics (", out);
+    for (int i = 0; i < count; i++) {
+        if (put > 0 && log(at[i] / before) < log(x.high / x.low) / APART) continue;
+        fprintf(out, "%s%.9g", put++ ? ", " : "", at[i]);
+        before = at[i];
+    }
+    fputs(")\n", out);
+}
+
 static void put_axis(FILE *out, const char *which, const vj_axis *axis, range r, vj_labels *labels)
 {
     char *label;
@@ -175,6 +232,12 @@ static void put_axis(FILE *out, const char *which, const vj_axis *axis, range r,
     free(label);
     if (axis->scale == VJ_LOG) fprintf(out, "set logscale %s\nset format %s '%%g'\n", which, which);
     fprintf(out, "set %srange [%.12g:%.12g]\n", which, r.low, r.high);
+    /* Six digits, gnuplot's default, would make the tics of a narrow range equal. */
+    const double narrow = (r.high - r.low) / fmax(fabs(r.low), fabs(r.high));
+    if (axis->scale == VJ_LINEAR && fmax(fabs(r.low), fabs(r.high)) < 1e-4)
+        fprintf(out, "set format %s '%%g'\n", which); /* 2e-06, not 0.0000020 */
+    else if (axis->scale == VJ_LINEAR && narrow > 0.0 && narrow < 1e-4)
+        fprintf(out, "set format %s '%%.%dg'\n", which, 2 + (int)ceil(-log10(narrow)));
     if (axis->scale == VJ_LOG && r.high / r.low < 1000.0) put_log_tics(out, which, r);
 }
 
@@ -195,10 +258,15 @@ static bool are_turned(char *const *names, int count)
     return (count > 4 && longest > 3) || longest * CHARACTER * count > ROOM;
 }
 
-static void put_names(FILE *out, const char *which, char *const *names, int count, vj_labels *labels)
+/* Write the names along an axis, which are `apart` pixels apart, and leave out those that would touch. */
+static void put_names(FILE *out, const char *which, char *const *names, int count, int apart, vj_labels *labels)
 {
+    enum { LINE = 12, TURNED = 18 }; /* pixels that a line of text needs, and along the axis if it is turned */
     char number[16];
-    const int every = count > 40 ? (count + 39) / 40 : 1;
+    const bool along = *which == 'x', turned = along && are_turned(names, count);
+    const int longest = names ? longest_name(names, count) : snprintf(number, sizeof number, "%d", count - 1);
+    const int room = turned ? TURNED : along ? longest * CHARACTER + 4 : LINE;
+    const int every = apart >= room ? 1 : apart > 0 ? (room + apart - 1) / apart : count;
     fprintf(out, "set %stics (", which);
     for (int i = 0; i < count; i += every) {
         snprintf(number, sizeof number, "%d", i);
@@ -206,27 +274,34 @@ static void put_names(FILE *out, const char *which, char *const *names, int coun
         put_label(out, labels, names ? names[i] : number, NAME_CHARACTERS);
         fprintf(out, " %d", i);
     }
-    fprintf(out, ")%s\n", *which == 'x' && are_turned(names, count) ? " rotate by 35 right" : "");
+    fprintf(out, ")%s\n", turned ? " rotate by 35 right" : "");
 }
 
-/* Write the marks of a plot: a dashed line, with its text if the previous one is far enough away; without a text a
- * short line. */
+/* Return whether the text of mark `number` would touch that of an earlier mark. */
+static bool is_crowded(const vj_plot *plot, int number, range x)
+{
+    for (int i = 0; i < number; i++)
+        if (*plot->marks[i].text &&
+            fabs(plot->marks[number].at - plot->marks[i].at) / (x.high - x.low) * WIDTH < MARK_APART)
+            return true;
+    return false;
+}
+
+/* Write the marks of a plot: a dashed line, with its text if no earlier one is near; without a text a short line. */
 static void put_marks(FILE *out, const vj_plot *plot, range x, vj_labels *labels)
 {
-    double labelled = -INFINITY;
     for (int i = 0; i < plot->mark_count; i++) {
         const vj_mark *mark = &plot->marks[i];
         const double at = (mark->at - x.low) / (x.high - x.low) * WIDTH;
         const int colour =
             mark->number < 0 ? VJ_COLOUR_MARK << 16 : VJ_COLOUR_CURVE << 16 | mark->number % VJ_CURVE_CLASSES;
         if (!isfinite(at) || at < 0.0 || at > WIDTH) continue;
-        fprintf(out, "set arrow from %.12g, graph 0 to %.12g, graph %s nohead dt (8,8) lw 0.8 lc rgb 0x%06x\n",
-                mark->at, mark->at, mark->short_line ? "0.04" : "1", colour);
-        if (!*mark->text || fabs(at - labelled) < MARK_APART) continue;
-        labelled = at;
+        fprintf(out, "set arrow from %.12g, graph 0 to %.12g, graph %s nohead %s lc rgb 0x%06x\n", mark->at, mark->at,
+                mark->short_line ? "0.05" : "1", mark->short_line ? "dt 1 lw 2" : "dt (8,8) lw 0.8", colour);
+        if (!*mark->text || is_crowded(plot, i, x)) continue;
         fputs("set label ", out);
         put_label(out, labels, mark->text, 40);
-        fprintf(out, " at %.12g, graph 0.98 right rotate by 90 offset -0.7,0 font ',10' tc rgb 0x%06x\n", mark->at,
+        fprintf(out, " at %.12g, graph 0.98 right rotate by 90 offset -0.7,0 font ',11' tc rgb 0x%06x\n", mark->at,
                 colour);
     }
     for (int i = 0; i < plot->level_count; i++) {
@@ -236,7 +311,7 @@ static void put_marks(FILE *out, const vj_plot *plot, range x, vj_labels *labels
                 level->at, level->at, VJ_COLOUR_MARK << 16);
         fputs("set label ", out);
         put_label(out, labels, level->text, 40);
-        fprintf(out, " at graph 0.99, first %.12g right offset 0,0.4 font ',10' tc rgb 0x%06x\n", level->at,
+        fprintf(out, " at graph 0.99, first %.12g right offset 0,0.4 font ',11' tc rgb 0x%06x\n", level->at,
                 VJ_COLOUR_MARK << 16);
     }
 }
@@ -245,7 +320,7 @@ static void put_marks(FILE *out, const vj_plot *plot, range x, vj_labels *labels
 
 static double shown(double value, vj_axis_scale scale)
 {
-    return scale == VJ_LOG && !(value > 0.0) ? NAN : value;
+    return is_drawn(value, scale) ? value : NAN;
 }
 
 /* Choose which points are drawn, to be freed with free(); NULL: all. */
@@ -276,7 +351,7 @@ static void put_points(FILE *out, vj_plot *plot, int number, range x, int bins, 
     for (int64_t i = 0; i < s->count; i++) {
         const double at = shown(s->x[i], plot->x.scale), y = shown(s->y[i], plot->y.scale);
         if ((keep && !keep[i]) || !isfinite(at)) continue;
-        fprintf(out, "%.9g %.9g", at, isfinite(y) ? y : NAN);
+        fprintf(out, "%.9g %.9g", at, y);
         if (s->interval != VJ_NO_INTERVAL)
             fprintf(out, " %.9g %.9g", shown(s->low[i], plot->y.scale), shown(s->high[i], plot->y.scale));
         putc('\n', out);
@@ -299,19 +374,21 @@ static void put_points(FILE *out, vj_plot *plot, int number, range x, int bins, 
     free(keep);
 }
 
-/* Return a dash pattern. Together with marks, dashes distinguish curves without colour, up to VJ_CURVE_CLASSES curves.
- */
+/* Curves that have dashes and marks, so that they can be told apart without colour. The second VJ_CURVE_CLASSES of them
+ * have the colours of the first with the next dashes and marks. */
+enum { CURVES_WITH_DASHES = 2 * VJ_CURVE_CLASSES };
+
 static const char *dashes(int number)
 {
     static const char *const patterns[VJ_CURVE_CLASSES] = {"1",      "(12,6)",    "(3,4)",          "(14,5,3,5)",
                                                            "(24,6)", "(7,4,3,4)", "(16,4,5,4,5,4)", "(8,8)"};
-    return patterns[number % VJ_CURVE_CLASSES];
+    return patterns[(number + number / VJ_CURVE_CLASSES) % VJ_CURVE_CLASSES];
 }
 
 static int mark_of(int number)
 {
     static const int marks[VJ_CURVE_CLASSES] = {7, 5, 9, 11, 13, 6, 4, 8};
-    return marks[number % VJ_CURVE_CLASSES];
+    return marks[(number + number / VJ_CURVE_CLASSES) % VJ_CURVE_CLASSES];
 }
 
 /* Return the number of curves before curve `end` that have a place in the legend, if there is room. */
@@ -326,7 +403,7 @@ static void put_series(FILE *out, const vj_plot *plot, int number, range x, vj_l
 {
     const vj_series *s = plot->series[number];
     const int curves = curves_before(plot, plot->series_count);
-    const bool few = curves <= VJ_CURVE_CLASSES;
+    const bool few = curves <= CURVES_WITH_DASHES;
     const int colour = VJ_COLOUR_CURVE << 16 | s->number % VJ_CURVE_CLASSES, mark = mark_of(s->number);
     const int64_t points = s->count < 400 ? s->count : 400;
     name_element(labels, s->name);
@@ -387,7 +464,7 @@ static void put_curve(FILE *out, const vj_plot *plot, int number, range x, bool 
     put_series(out, plot, number, x, labels);
     if (has_singles) {
         name_element(labels, s->name);
-        fprintf(out, ", $p%d using 1:2 with points pt 7 ps 0.3 lc rgb 0x%06x notitle", number,
+        fprintf(out, ", $p%d using 1:2 with points pt 7 ps 0.5 lc rgb 0x%06x notitle", number,
                 VJ_COLOUR_CURVE << 16 | s->number % VJ_CURVE_CLASSES);
     }
     if (s->interval == VJ_NO_INTERVAL || interval_first(s)) return;
@@ -423,7 +500,7 @@ static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
     if (plot->series_count > 0 && plot->series[0]->style == VJ_BARS) x = (range){x.low - 0.6, x.high + 0.6};
     const int bars = error_bars(plot, plot->series_count);
     const double room = bars > 0 ? 0.02 + 0.007 * fmin(bars, 8.0) : 0.0; /* beside the outermost (put_x) */
-    if (x.high <= x.low || bars > 0) x = padded(x, plot->x.scale, x.high > x.low ? room : 0.0);
+    if (!is_wide(x) || bars > 0) x = padded(x, plot->x.scale, room);
     const bool from_zero = y.low == 0.0 && plot->y.scale == VJ_LINEAR;
     y = padded(y, plot->y.scale, 0.06);
     if (from_zero) y.low = 0.0;
@@ -435,7 +512,11 @@ static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
     fprintf(out, "set terminal svg size %d,%d noenhanced dynamic font 'sans-serif,12'\n", WIDTH, HEIGHT + legend);
     put_axis(out, "x", &plot->x, x, labels);
     put_axis(out, "y", &plot->y, y, labels);
-    if (plot->x.names) put_names(out, "x", plot->x.names, plot->x.name_count, labels);
+    if (plot->x.scale == VJ_LOG) put_measured_tics(out, plot, x);
+    if (plot->x.scale == VJ_LINEAR && x.high - x.low < 5.0 && is_counted(plot, true)) fputs("set xtics 1\n", out);
+    if (plot->y.scale == VJ_LINEAR && y.high - y.low < 5.0 && is_counted(plot, false)) fputs("set ytics 1\n", out);
+    if (plot->x.names && plot->x.name_count > 0)
+        put_names(out, "x", plot->x.names, plot->x.name_count, (WIDTH - 80) / plot->x.name_count, labels);
     put_marks(out, plot, x, labels);
     bool *singles = vj_report_memory(plot->series_count, sizeof *singles);
     for (int s = 0; s < plot->series_count; s++) put_points(out, plot, s, x, bins, &singles[s]);
@@ -457,8 +538,9 @@ static void put_curves(FILE *out, vj_plot *plot, int bins, vj_labels *labels)
     if (listed > LEGEND_MAX) {
         char more[40];
         snprintf(more, sizeof more, "and %d more", curves - LEGEND_MAX);
-        fprintf(out, ", keyentry with lines lt nodraw title ");
+        fprintf(out, ", keyentry with points pt -1 lc rgb 0x%06x title ", VJ_COLOUR_MARK << 16);
         put_label(out, labels, more, LEGEND_CHARACTERS);
+        name_element(labels, more);
     }
     putc('\n', out);
     free(singles);
@@ -498,9 +580,10 @@ static void put_heat_map(FILE *out, const vj_plot *plot, vj_labels *labels)
     vj_heat_range(plot, &low, &high);
     const bool large = fmax(fabs(low), fabs(high)) >= 10.0;
     const int decimals = !large ? 2 : plot->columns > 6 ? 0 : 1; /* so that they fit */
-    const int cell = (WIDTH - 60 - longest_name(row_names, plot->rows) * CHARACTER) / plot->columns;
+    const int digits = large ? 3 : 4,
+              cell = (WIDTH - 40 - longest_name(row_names, plot->rows) * (CHARACTER + 2)) / plot->columns;
     const bool texts =
-        plot->rows * plot->columns <= CELLS_WITH_TEXT && plot->columns <= 12 && cell >= CHARACTER * (large ? 3 : 4);
+        plot->rows * plot->columns <= CELLS_WITH_TEXT && plot->columns <= 12 && cell >= (CHARACTER - 1) * digits;
     const int row = plot->rows <= 12   ? 26
                     : plot->rows <= 40 ? 16
                                        : 8,
@@ -512,8 +595,8 @@ static void put_heat_map(FILE *out, const vj_plot *plot, vj_labels *labels)
                             : height);
     put_axis(out, "x", &plot->x, (range){-0.5, plot->columns - 0.5}, labels);
     put_axis(out, "y", &plot->y, (range){plot->rows - 0.5, -0.5}, labels); /* from top to bottom */
-    put_names(out, "x", column_names, plot->columns, labels);
-    put_names(out, "y", row_names, plot->rows, labels);
+    put_names(out, "x", column_names, plot->columns, cell, labels);
+    put_names(out, "y", row_names, plot->rows, height > 1200 ? 1100 / plot->rows : row, labels);
     if (is_numbered) vj_report_free_names(numbers, plot->columns);
     if (is_numbered) vj_report_free_names(numbered, plot->rows);
     fputs("unset grid\n$h << E\n", out);
@@ -531,7 +614,8 @@ static void put_heat_map(FILE *out, const vj_plot *plot, vj_labels *labels)
     fputs("E\nplot $h using 1:2:3:4:5:6:7 with boxxyerror fs solid 1 noborder lc rgb variable notitle", out);
     name_element(labels, plot->title);
     if (texts) {
-        fputs(", $h using 1:2:8:9 with labels font ',10' tc rgb variable notitle", out);
+        fprintf(out, ", $h using 1:2:8:9 with labels font ',%d' tc rgb variable notitle",
+                cell >= CHARACTER * digits ? 10 : 9);
         name_element(labels, plot->title);
     }
     putc('\n', out);

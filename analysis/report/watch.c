@@ -14,12 +14,6 @@ enum { LABEL = 9, TEXT = 32 };
 
 /* ------------------------------------------------------------------------------------------------ pieces */
 
-/* Write a text from a file without control characters, which would control the terminal. */
-static void put_name(FILE *out, const char *text)
-{
-    for (; *text; text++) fputc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, out);
-}
-
 /* Format a number like "12,345". */
 static const char *grouped(int64_t number, char text[TEXT])
 {
@@ -90,19 +84,19 @@ static void put_state(const vj_run_view *v, FILE *out)
 {
     char text[TEXT];
     fputs(VJ_BOLD, out);
-    put_name(out, v->folder);
+    vj_put_terminal(out, v->folder);
     fprintf(out, VJ_PLAIN "  %s%s" VJ_PLAIN, colour_of(v->state), vj_run_state_name(v->state));
     if (v->state == VJ_RUN_MISSING)
         fputs(access(v->folder, F_OK) == 0 ? ": nothing in it yet" : ": no such folder yet", out);
     if (v->lease.state == VJ_LEASE_HELD) {
         fputs(": ", out);
-        put_name(out, v->lease.holder);
+        vj_put_terminal(out, v->lease.holder);
     } else if (v->metrics.rows > 0) {
         fprintf(out, ", last step %s ago", duration(v->row_age_s, text));
     }
     if (v->state == VJ_RUN_STOPPED && v->stopped[0]) {
         fputs("; ", out);
-        put_name(out, v->stopped);
+        vj_put_terminal(out, v->stopped);
     }
     fputc('\n', out);
 }
@@ -219,7 +213,7 @@ static void put_run(const vj_terminal *t, const vj_run_view *v, FILE *out)
     }
     for (int a = 0; a < v->alarms; a++, lines++) {
         fputs(VJ_RED "ALARM: ", out);
-        put_name(out, v->alarm[a]);
+        vj_put_terminal(out, v->alarm[a]);
         fputs(VJ_PLAIN "\n", out);
     }
     if (v->metrics.rows == 0) return;
@@ -240,7 +234,7 @@ static void put_line(const vj_terminal *t, const vj_run_view *v, int name_column
     vj_bar_draw(bar, share, 10, t->unicode);
     fprintf(out, "%s", length > name_columns ? ".." : "");
     for (int i = name_columns - 2; i < length && length > name_columns; i++) vj_utf8_next(&name);
-    put_name(out, name);
+    vj_put_terminal(out, name);
     fprintf(out, "%*s  %s%-9s" VJ_PLAIN " %s %9s  %8s s  %8s  %8s  %s",
             length < name_columns ? name_columns - length : 0, "", colour_of(v->state), vj_run_state_name(v->state),
             bar, grouped(v->metrics.step, step), number(vj_run_view_step_s(v), each),
@@ -249,7 +243,7 @@ static void put_line(const vj_terminal *t, const vj_run_view *v, int name_column
     fputc('\n', out);
     if (v->alarms == 0) return;
     fputs(VJ_RED "  ALARM: ", out);
-    put_name(out, v->alarm[0]);
+    vj_put_terminal(out, v->alarm[0]);
     if (v->alarms > 1) fprintf(out, " (and %d more)", v->alarms - 1);
     fputs(VJ_PLAIN "\n", out);
 }

@@ -100,6 +100,11 @@ void vj_put_markdown_cell(FILE *out, const char *text)
     fputs(" |", out);
 }
 
+void vj_put_terminal(FILE *out, const char *text)
+{
+    for (uint32_t code; (code = vj_utf8_next(&text));) put_utf8(out, code == REPLACEMENT || code < 0x20 ? '?' : code);
+}
+
 static bool looks_like_formula(const char *text)
 {
     if (text[0] == '-' || text[0] == '+') return !isdigit((unsigned char)text[1]) && text[1] != '.';

@@ -24,6 +24,8 @@ void vj_put_html(FILE *out, const char *text);
 void vj_put_markdown(FILE *out, const char *text);
 /** The same as the next cell of a table's line, which begins with "|": " text |". */
 void vj_put_markdown_cell(FILE *out, const char *text);
+/** As it is, for a terminal, which it cannot steer: control characters and bytes that are not UTF-8 become '?'. */
+void vj_put_terminal(FILE *out, const char *text);
 /**
  * A cell of CSV, in quotes where needed. Text that a spreadsheet would take for a formula (it begins with = + @ or a
  * minus that no number follows) gets a ' before it.

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Pictures in all ways in which people have them: pictures.py make FOLDER writes them and list.csv, pictures.py check STORE
-FOLDER compares a store made of them, and its ledger, with what PIL shows of the same files."""
+"""Pictures of all the kinds that people have. `pictures.py make FOLDER` writes them and list.csv; `pictures.py check
+STORE FOLDER` compares a store that was packed from them, and its ledger, with what PIL shows of the same files."""
 import csv, gzip, io, os, random, struct, subprocess, sys, zlib
 import h5py, numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -48,7 +48,7 @@ def make(folder):
         save(f'ok_turn{o}.png', exif=exif(o))
         save(f'ok_turn{o}.webp', lossless=True, exif=exif(o))
         save(f'ok_turn{o}.tif', tiffinfo={274: o} if 1 <= o <= 8 else {})
-    e = b'MM\0*' + struct.pack('>IHHHIHHI', 8, 1, 274, 3, 1, 5, 0, 0) # the other byte order
+    e = b'MM\0*' + struct.pack('>IHHHIHHI', 8, 1, 274, 3, 1, 5, 0, 0) # EXIF in big-endian byte order
     save('ok_bigendian.jpg', quality=95, exif=b'Exif\0\0' + e)
     save('ok_density.png', dpi=(100, 300))
     save('ok_density.jpg', quality=95, dpi=(300, 100))
@@ -80,10 +80,11 @@ def make(folder):
     jpeg = data('JPEG', quality=92)
     write('ok_noend.jpg', jpeg[:-2])
     write('ok_behind.jpg', jpeg + b'\0' * 1000 + bytes(range(256)) * 4)
-    write('ok_two.jpg', jpeg + data('JPEG', scene('L'), quality=80)) # as MPO and phones' previews behind the picture
+    # A second JPEG behind the picture, as in MPO files and in phones' files with a preview.
+    write('ok_two.jpg', jpeg + data('JPEG', scene('L'), quality=80))
     write('ok_preview.jpg', data('JPEG', quality=92, exif=exif(1)[:-4] + b'\0\0\0\0'))
     save('ok_views.mpo', save_all=True, append_images=[ImageOps.mirror(im)], quality=92)
-    os.rename('ok_views.mpo', 'ok_views.jpg') # as phones name pictures with a depth map or a gain map behind them
+    os.rename('ok_views.mpo', 'ok_views.jpg') # phones name MPO files with a depth or gain map so
     write('other_zip_with_jpeg.png', b'PK\3\4' + bytes(26) + jpeg)
     if subprocess.run(['convert', '-version'], capture_output=True).returncode == 0:
         save('tmp.bmp')
@@ -137,7 +138,7 @@ def right(path):
         if path.endswith('.pgm') and a.max() > top:
             top = 65535
         return np.repeat((a * 255 / top)[:, :, None], 3, 2)
-    im.load() # which turns TIFF pictures already; transposing these again, as PIL 9 does, is wrong
+    im.load() # this already turns TIFF pictures; to transpose them again, as PIL 9's exif_transpose does, is wrong
     return np.asarray((im if path.endswith('.tif') else ImageOps.exif_transpose(im)).convert('RGB')).astype(float)
 
 
@@ -160,7 +161,7 @@ def check(store, folder):
                 continue
             want = right(f'{folder}/{path}')
             error = 999 if want.shape != got[path].shape else abs(want - got[path]).mean()
-            # What decoders may differ in: chroma upsampling, CMYK without a profile (PIL's own rule).
+            # Decoders may differ in chroma upsampling, and in CMYK without a profile, for which PIL has its own rule.
             most = 12 if 'cmyk' in path else 4 if path.endswith(('.jpg', 'lossy.webp')) else 1.5
             if error > most:
                 bad.append(f'{path}: {got[path].shape}, mean error {error:.1f}, of {want.shape}')

@@ -1,5 +1,5 @@
-"""For tests/e2e/report.sh: report.py runs FOLDER, long FOLDER METRICS.csv make run folders; check-html FILE, check-numbers RUNS CSV
-look at a report."""
+"""For tests/e2e/report.sh: `report.py runs FOLDER` and `report.py long FOLDER METRICS.csv` make run folders;
+`report.py check-html FILE` and `report.py check-numbers RUNS CSV` check a report."""
 import csv, math, os, random, re, statistics, sys
 from html.parser import HTMLParser
 
@@ -7,7 +7,7 @@ STEPS = 5000
 
 
 def make_runs(folder):
-    """Two runs with peaks, gaps and a column of their own."""
+    """Write two runs whose metrics have peaks, gaps and a column that the report does not know."""
     for number in range(2):
         draw = random.Random(number)
         run = f'{folder}/seed-{number}'
@@ -28,7 +28,7 @@ def make_runs(folder):
 
 
 def make_long(folder, like):
-    """100 runs of 90,000 steps, two of them different; with all columns of a run's metrics.csv, and noise in each."""
+    """Write 100 runs of 90,000 steps with all columns of METRICS.csv and noise in each. All but two are links."""
     names = open(like).readline().strip().split(',')
     for number in range(100):
         os.makedirs(f'{folder}/run-{number:02d}')
@@ -84,7 +84,7 @@ def check_numbers(runs, folder):
 
 
 class Page(HTMLParser):
-    """Tags are balanced, ids unique, nothing is loaded from elsewhere, nothing is run."""
+    """Checks that tags are balanced, ids are unique, and the page loads nothing from elsewhere and runs nothing."""
     EMPTY = {'meta', 'br', 'img', 'link', 'hr', 'input'}
 
     def __init__(self):

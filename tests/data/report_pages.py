@@ -1,12 +1,12 @@
-"""For tests/e2e/report_pages.sh: `make STORE` writes inputs of all pages, whole and broken; `check CSV MARKDOWN` looks at what
-vjepa-report made of them. Both take the numbers from the functions here."""
+"""For tests/e2e/report_pages.sh: `make STORE` writes inputs for all pages, whole and broken; `check CSV MARKDOWN`
+checks what vjepa-report made of them. Both take the numbers from the functions here."""
 import csv, ctypes, glob, json, math, os, sys
 import h5py, numpy as np
 
 xxh = ctypes.CDLL('libxxhash.so.0')
 xxh.XXH3_64bits.restype = ctypes.c_uint64
 
-STUDENT = {1: 12.706204736174694, 2: 4.302652729749462, 4: 2.7764451051977934}  # 97.5 % quantiles
+STUDENT = {1: 12.706204736174694, 2: 4.302652729749462, 4: 2.7764451051977934}  # 97.5 % quantiles of Student's t
 WILSON = 1.959963984540054
 GRID = (2, 4, 4)
 SHARES = (100, 50, 10, 5)
@@ -39,7 +39,7 @@ CLASSES = ['wave', 'clap', 'jump', 'run', 'walk', 'sit down', 'stand <up>', 'ope
 
 
 def predicted(encoder, seed):
-    """Labels and predicted classes of 240 clips; neighbours are confused."""
+    """Return labels and predicted classes of 240 clips. A wrong one is one of the next three classes."""
     draw = np.random.default_rng(seed)
     labels = np.arange(240) % len(CLASSES)
     wrong = draw.uniform(size=240) < (0.25 if encoder == 'V-JEPA' else 0.7)
@@ -47,7 +47,7 @@ def predicted(encoder, seed):
 
 
 def make_predictions(path):
-    """As docs/formats.md describes the file."""
+    """Write predictions.h5 as docs/formats.md describes it."""
     row = np.dtype(dict(names=['clip', 'content', 'label', 'rank', 'views', 'class', 'probability'],
                         formats=['<i8', '<u8', '<i4', '<i4', '<i4', ('<i4', (5,)), ('<f4', (5,))],
                         offsets=[0, 8, 16, 20, 24, 28, 48], itemsize=72))
@@ -125,7 +125,7 @@ def make_spectra(store):
         g.attrs['name'], g.attrs['origin'] = np.bytes_(name), np.bytes_('gone.h5')
         tokens = int(np.prod(GRID))
         g['projections'] = projections(6)
-        if name == 'random':  # the same grid, after a token that belongs to no place
+        if name == 'random':  # the same grid behind a token without a place
             tokens += 1
             del g['projections']
             g['projections'] = np.concatenate([np.full((6, 1, 3), 1e6, 'f4'), projections(6)[:, :, :3]], axis=1)
@@ -150,7 +150,7 @@ def make_analyses(store):
     end(f)
     end(begin('knn.h5', 'knn'))
     json.dump({'command': 'knn', 'probes': [{'encoder': 'enc', 'k': 20, 'top1': 71.25}]}, open('knn.json', 'w'))
-    end(begin('classes.h5', 'classes'))  # and no classes.json
+    end(begin('classes.h5', 'classes'))  # without the classes.json that belongs to it
 
 
 def make_broken():
@@ -164,6 +164,10 @@ def make_broken():
     end(f)
     f = begin('broken/ridge.h5', 'ridge')
     f['ratio'], f['labels'], f['ridge/e/t/top1'] = np.ones(5), np.ones(2), np.zeros((1, 1, 1))
+    end(f)
+    f = begin('broken/nan.h5', 'ridge')
+    f['ratio'], f['labels'] = np.ones(5), np.ones(2)
+    f['ridge/e/t/top1'], f['ridge/e/t/loo_error'] = np.full((2, 1, 5), math.nan), np.zeros((2, 1, 5))
     end(f)
     data = open('spectra.h5', 'rb').read()
     open('broken/cut.h5', 'wb').write(data[:len(data) // 2])
@@ -298,7 +302,8 @@ def check_benches(folder):
 
 
 def check_tokens(folder):
-    """The same picture with a token before the grid; the colour in the middle of each token: 2 % to 98 % of each component over the clips shown."""
+    """Check that a token before the grid does not change the picture, and check the colour in the middle of each token:
+    each component is scaled from its 2 % to its 98 % quantile over the clips shown."""
     from PIL import Image
     picture = np.asarray(Image.open(folder + '/tokens-pretrained.png').convert('RGB'))
     assert open(folder + '/tokens-random.png', 'rb').read() == open(folder + '/tokens-pretrained.png', 'rb').read()

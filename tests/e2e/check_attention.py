@@ -1,12 +1,12 @@
-"""Check the attention.h5 of an evaluation of a checkpoint on val.clips: frames, encoder and attention once more in numpy.
-Arguments: the evaluation's folder, the checkpoint, the name of the encoder, the clips of a sample (segments), and the samples
-that are expected."""
+"""Check the attention.h5 of an evaluation of a checkpoint on val.clips: compute frames, encoder and attention again in
+numpy. Arguments: the folder of the evaluation, the checkpoint, the name of the encoder, the number of clips in a sample
+(segments), and the samples that attention.h5 should have."""
 import math
 import sys
 import h5py
 import numpy as np
 
-FRAMES, CROP, PATCH, TUBELET, HEADS = 4, 32, 8, 2, 3                # tests/data/tiny.yaml
+FRAMES, CROP, PATCH, TUBELET, HEADS = 4, 32, 8, 2, 3                # as in tests/data/tiny.yaml
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 erf = np.vectorize(math.erf)
 
@@ -35,7 +35,7 @@ def positions(width, t, y, x):
 
 
 def encode(w, clip):
-    """Tokens [tokens, D] of a clip u8 [T, H, W, 3]."""
+    """Return the tokens [tokens, D] of a clip u8 [T, H, W, 3]."""
     n = CROP // PATCH
     pixels = ((clip / 255 - MEAN) / STD).reshape(FRAMES // TUBELET, TUBELET, n, PATCH, n, PATCH, 3)
     patches = pixels.transpose(0, 2, 4, 6, 1, 3, 5).reshape(-1, 3 * TUBELET * PATCH * PATCH)
@@ -52,7 +52,7 @@ def encode(w, clip):
 
 
 def attention(w, heads, x):
-    """Of a probe's query over tokens [tokens, D]: [heads, tokens]."""
+    """Return the attention [heads, tokens] of a probe's query over tokens x [tokens, D]."""
     block, width = 'pooler.cross_attention_block.', x.shape[1]
     q = split(linear(w['pooler.query_tokens'].reshape(1, -1), w, block + 'xattn.q'), heads)[0]
     keys = linear(norm(x, w, block + 'norm1', 1e-5), w, block + 'xattn.kv')[:, :width]
@@ -68,7 +68,7 @@ def read(group):
 folder, checkpoint, encoder = sys.argv[1:4]
 segments, expected = int(sys.argv[4]), [int(n) for n in sys.argv[5:]]
 with h5py.File('val.clips/index.h5') as index, h5py.File('val.clips/shard-00000.h5') as shard:
-    # 36 x 40 pixels, whose middle is shown without scaling, since 256/224 of 32 is 36.
+    # Frames have 36 x 40 pixels. The view is their middle without scaling, since 32 * 256 / 224, rounded down, is 36.
     stored = [shard['clips/36x40/frames'][row][:, 2:34, 4:36] for row in index['clips/row']]
 with h5py.File(checkpoint) as f:
     weights = read(f['model/target'])

@@ -1,4 +1,4 @@
-"""Make feature stores with classes ("make"), or check what vjepa-spectrum classes wrote of them."""
+"""Make feature stores with classes ("make"), or check what vjepa-spectrum classes wrote about them."""
 import sys
 import h5py
 import numpy as np
@@ -6,7 +6,8 @@ from make_features import make_features
 
 
 def stores():
-    """Labels, features: nothing special; classes at the corners of a regular simplex; more classes than width."""
+    """Return labels, and features of three kinds: ordinary ones; classes at the corners of a regular simplex; and more
+    classes than the width."""
     draw = np.random.default_rng(6)
     a = draw.integers(0, 5, 90)
     b = draw.choice([0, 1, 3, 4, 5, 6, 7, 9], 90, p=[.3, .1, .1, .1, .1, .1, .1, .1])
@@ -42,7 +43,7 @@ def measure(x, y):
                         'nc2_norms': norms.std() / norms.mean(), 'nc2_cosine': cosine.mean(), 'nc2_deviation': cosine.std(),
                         'nc4': np.mean(to_means.argmin(1) == own)}, \
         {'within': class_within, 'nearest': np.array(classes)[between_means.argmin(1)], 'nearest_distance': between_means.min(1)}, \
-        max(1e-10, 1e-15 * spectrum[0] / spectrum[-1])      # what the inverse of Sb makes of rounding
+        max(1e-10, 1e-15 * spectrum[0] / spectrum[-1])      # how much the inverse of Sb enlarges rounding
 
 
 def check(path):

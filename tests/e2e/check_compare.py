@@ -1,4 +1,4 @@
-"""Make feature stores to compare ("make"), or check what vjepa-spectrum compare wrote of them."""
+"""Make feature stores to compare ("make"), or check what vjepa-spectrum compare wrote about them."""
 import json
 import sys
 import h5py
@@ -20,7 +20,7 @@ def cka(x, y):
 
 
 def hsic(x, y):
-    """Song et al. 2012, eq. 5, with the n x n kernels."""
+    """Return the unbiased HSIC by eq. 5 of Song et al. 2012, from the n x n kernels."""
     n = len(x)
     k, l = x @ x.T, y @ y.T
     np.fill_diagonal(k, 0)
@@ -44,7 +44,7 @@ def check(path):
         rows.append((x, x - x.mean(0)))
     def unbiased(x, y): return hsic(x, y) / np.sqrt(hsic(x, x) * hsic(y, y))
     want = {'cka': [[cka(a, b) for _, a in rows] for _, b in rows],
-            'cka_unbiased': [[unbiased(a, b) for a, _ in rows] for b, _ in rows],   # of rows that are not centred
+            'cka_unbiased': [[unbiased(a, b) for a, _ in rows] for b, _ in rows],   # takes rows that are not centred
             'procrustes': [[procrustes(a, b) for _, a in rows] for _, b in rows]}
     for name, values in want.items():
         np.testing.assert_allclose(f['compare'][name][()], values, rtol=1e-10, atol=1e-10)

@@ -37,7 +37,7 @@ def check(found, seeds_a, seeds_b):
     assert np.allclose(found['mcnemar_p'], [min(p), max(p)], rtol=1e-4), (found, p)
     each = np.mean([a.astype(int) - b for a, b in runs], 0)
     draws = 100 * each[np.random.default_rng(0).integers(len(each), size=(20000, len(each)))].mean(1)
-    error = 0.4 * draws.std() + 1e-9                  # of quantiles of 2000 draws, and steps of 1 / clips
+    error = 0.4 * draws.std() + 1e-9                  # error of quantiles from 2000 draws, in steps of 1 / clips
     assert np.allclose(found['bootstrap_interval'], np.quantile(draws, [0.025, 0.975]), atol=error), (found, error)
 
 

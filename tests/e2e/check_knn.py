@@ -1,4 +1,4 @@
-"""Feature stores for spectrum_knn.sh ("make"), and the results of vjepa-spectrum knn against numpy: OUT DISTANCE SIDE."""
+"""Make feature stores for spectrum_knn.sh (make), or check what vjepa-spectrum knn made of them (OUT DISTANCE SIDE)."""
 import json
 import sys
 import h5py
@@ -15,7 +15,7 @@ def make():
     part[rng.random(n) < 0.4] = -1  # a label that many clips lack
     centres = rng.normal(size=(7, 37))
     cloud = 4 + centres[shape] + 1.5 * rng.normal(size=(n, 37))
-    grid = rng.integers(-1, 3, (n, 3)).astype(float)  # many clips at the same place, and some at zero
+    grid = rng.integers(-1, 3, (n, 3)).astype(float)  # many clips have the same features, and some zeros
     tokens = np.stack([cloud - 0.5, cloud + 0.5], 1)  # two tokens, whose mean is the cloud
     for side, first, last, clip in (('train', 0, TRAIN, 0), ('validation', TRAIN, n, TRAIN - SHARED)):
         labels = {'shape': shape[first:last], 'part': part[first:last]}
@@ -44,7 +44,7 @@ def nearest(s, allowed):
 
 
 def places(order, s, labels, truth, k, weighted):
-    """Of each query the place of its class among those with votes."""
+    """Return for each query the place of its class among the classes with votes, from 0; 99 if it has none."""
     out = []
     for rows, sims, t in zip(order[:, :k], s, truth):
         votes, first = {}, {}
@@ -90,7 +90,8 @@ def check(out, distance, side):
         assert (got == order).all(), f'{name}: query {np.argwhere(got != order)[0]} has other neighbours'
         want = np.take_along_axis(s, order, 1)
         value = g['similarity'][()] if distance == 'cosine' else -np.square(g['distance'][()].astype('f8'))
-        assert np.abs(value - want).max() <= 2.0 ** -22 * np.abs(want).max(), f'{name}: other similarities'  # they are f4, squared here
+        # Similarities and distances are stored as f4, and distances are squared here.
+        assert np.abs(value - want).max() <= 2.0 ** -22 * np.abs(want).max(), f'{name}: other similarities'
         assert (f['clip'][()] == clips).all()
         if not alone:
             assert (f['validation/clip'][()] == asked_clips).all()

@@ -1,4 +1,4 @@
-"""Make feature stores for ridge probes ("make"), or check what vjepa-spectrum ridge wrote of them."""
+"""Make feature stores for ridge probes ("make"), or check what vjepa-spectrum ridge wrote about them."""
 import csv
 import json
 import sys
@@ -6,12 +6,12 @@ import h5py
 import numpy as np
 from make_features import make_features
 
-names = ['red', 'green', '', 'blue', 'grey']       # of task a; no clip is of class 2
-shuffled = ['blue', 'red', 'grey', 'green']        # the same in the validation features
+names = ['red', 'green', '', 'blue', 'grey']       # classes of task a; no clip is of class 2
+shuffled = ['blue', 'red', 'grey', 'green']        # the same classes in another order, for validation features
 
 
 def stores():
-    """Rows of two encoders, labels of two tasks: a has planted directions and classes of unequal size; b is noise."""
+    """Return rows of two encoders and labels of two tasks: a has planted directions and unequal classes; b is noise."""
     draw = np.random.default_rng(8)
     sides = []
     where = draw.normal(size=(5, 1, 14)) * 1.5
@@ -30,14 +30,15 @@ def normal_matrix(x, weight, penalty):
 
 
 def ridge(x, y, weight, penalty):
-    """Weights and intercept by one direct solve: the intercept has no penalty."""
+    """Return weights and intercept by one direct solve. The intercept has no penalty."""
     X, A = normal_matrix(x, weight, penalty)
     return np.linalg.solve(A, X.T @ (weight[:, None] * y))
 
 
 def bounds(x, weight, penalty):
-    """What rounding may change, relatively: a solution of normal equations by their condition number, here twice that, since
-    numpy's is off likewise; an error of leaving out by 1 / (1 - h) more for a row with leverage h."""
+    """Return bounds on relative rounding errors. That of a solution of normal equations grows with their condition
+    number; it is doubled, since numpy's solution has an error too. That of a row's leave-one-out error is larger by
+    1 / (1 - h), where h is the row's leverage."""
     X, A = normal_matrix(x, weight, penalty)
     solution = 2 * (len(A) + len(x) ** 0.5) * 2.0 ** -52 * np.linalg.cond(A)
     return solution, 2 * solution / (1 - (weight * np.sum(X * np.linalg.solve(A, X.T).T, 1)).max())
@@ -57,7 +58,7 @@ def check_subset(x, y, C, balanced, ratio, held, held_y, got):
         assert abs(got['top1'][l] - 100 * right.mean()) < 1e-9, (l, got['top1'][l], right.mean())
         assert abs(got['top5'][l] - 100 * (order[:, :5] == held_y[:, None]).any(1).mean()) < 1e-9
         assert abs(got['class_mean'][l] - 100 * np.mean([right[held_y == c].mean() for c in np.unique(held_y)])) < 1e-9
-        if l % 4 == 0:      # leave-one-out by leaving out
+        if l % 4 == 0:      # compute leave-one-out by really leaving rows out
             left = np.array([np.r_[x[i], 1] @ ridge(np.delete(x, i, 0), np.delete(targets, i, 0), np.delete(weight, i), penalty)
                              for i in range(n)])
             errors.append(100 * weight @ (left.argmax(1) != y) / n)
@@ -89,7 +90,7 @@ def check(path, balanced):
             for share in range(2):
                 for seed in range(2):
                     got = {key: g[key][share, seed] for key in g if key != 'class'}
-                    if share == 0 and e == 0:     # all clips: which they are is known
+                    if share == 0 and e == 0:     # this share has all clips, so they are known
                         keep = y >= 0
                         assert got['clips'] == keep.sum()
                         check_subset(x[keep], np.searchsorted(classes, y[keep]), len(classes), balanced, f['ratio'][()], held[held_y >= 0],
@@ -103,7 +104,7 @@ def check(path, balanced):
 
 
 def check_files(path, splits):
-    """Shares that are given as files, of any clips, which may lack a class."""
+    """Check shares that are given as files. They may have any clips, and may lack a class."""
     f = h5py.File(path)
     train, validation = stores()
     x, held, y, held_y = pooled(train[0]), pooled(validation[0]), train[2]['a'], validation[2]['a']
@@ -129,7 +130,7 @@ def compare(path, other):
 
 
 def check_table(joined, theirs, ours):
-    """Rows of another probe and of ridge in one table: all that they were, but for the encoders' names."""
+    """Check a table joined from those of another probe and of ridge. Only the encoders' names may have changed."""
     table, theirs, ours = (json.load(open(f'{d}/results.json')) for d in (joined, theirs, ours))
     lines = list(csv.DictReader(open(f'{joined}/results.csv')))
     assert [(r['task'], r['pooling']) for r in table] == [(t, p) for t in 'ab' for p in ('average', 'ridge') for _ in range(4)]
@@ -140,7 +141,7 @@ def check_table(joined, theirs, ours):
         for key in want:
             assert key in ('encoder', 'notes') or got[key] == want[key], (key, got[key], want[key])
         assert 0 <= got['mean_class'] <= 100 and got['top1_mean'] <= got['top5_mean'] <= 100 and got['class_count'] in (2, 4), got
-    text = open(f'{joined}/results.md').read()  # of the other probes also the differences of the encoders, a line each
+    text = open(f'{joined}/results.md').read()  # also has a line for each difference of encoders
     assert text.count('| ridge |') == 4 and text.count('| average |') == 8 and text.count('random') == 0, text
     assert all(n in text for n in notes) and 'Epochs: ' in text, text
 

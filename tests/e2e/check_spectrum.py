@@ -1,5 +1,5 @@
-"""Feature stores for spectrum.sh ("make"), and the results of vjepa-spectrum against numpy: FILE TOKENS(0|1) COMPONENTS, or
-against those of another number of ranks: same FILE FILE."""
+"""Make feature stores for spectrum.sh ("make"); check the results of vjepa-spectrum with numpy (FILE TOKENS(0|1)
+COMPONENTS); or compare them with those of another number of ranks (same FILE FILE)."""
 import json
 import sys
 import h5py
@@ -14,17 +14,18 @@ def features():
     rng = np.random.default_rng(5)
     n = 150
     return {
-        'few': rng.normal(size=(n, 3, 7)),                                         # fewer columns than ranks have blocks
+        'few': rng.normal(size=(n, 3, 7)),                                         # too few columns for all ranks
         'far': 1e5 + rng.normal(size=(n, 3, 130)) @ rng.normal(size=(130, 130)),  # large mean, several blocks
-        'flat': rng.integers(-9, 9, (n, 3, 5)) @ rng.integers(-9, 9, (5, 97)),  # of rank 5, exactly
-        # Covariances with known spectra: k^-1.5, and 1 (Marchenko-Pastur).
+        'flat': rng.integers(-9, 9, (n, 3, 5)) @ rng.integers(-9, 9, (5, 97)),  # exactly of rank 5
+        # Covariances whose spectra are known: k^-1.5, and 1 (Marchenko-Pastur).
         'law': rng.normal(size=(n, 40, 100)) * np.arange(1, 101) ** -0.75,
         'gauss': rng.normal(size=(n, 4, 200)),
     }
 
 
 def close(what, got, want, bound=0.0):
-    """Every number is right to 1e-10 of the largest, or to `bound`, one for all or one each: what rounding alone may change."""
+    """Check that every number is right to 1e-10 of the largest, or to `bound`, the change that rounding alone may
+    cause: one bound for all numbers, or one for each."""
     got, want = np.asarray(got, 'f8'), np.asarray(want, 'f8')
     assert got.shape == want.shape, f'{what}: shape {got.shape}, expected {want.shape}'
     error, allowed = np.abs(got - want), np.maximum(1e-10 * np.abs(want).max(), bound)
@@ -32,14 +33,15 @@ def close(what, got, want, bound=0.0):
 
 
 def backward(values, n):
-    """What rounding does to a covariance of n rows with these eigenvalues, as a norm: the sums grow it by about the root of n,
-    the eigenvalues by at most about D (LAPACK Users' Guide, section 4.7). Each eigenvalue is off by no more (Weyl)."""
+    """Bound the norm of the rounding error in a covariance of n rows with these eigenvalues. The sums add about sqrt(n)
+    units of rounding, the eigenvalue solver at most about D (LAPACK Users' Guide, section 4.7). No eigenvalue has a
+    larger error (Weyl)."""
     return (len(values) + n ** 0.5) * EPS * values[0]
 
 
 def component_bounds(values, n):
-    """Of each eigenvector as a vector: the error of the matrix divided by the distance to the next eigenvalue (Davis and Kahan),
-    here twice that, since numpy's vectors are off likewise."""
+    """Bound the error of each eigenvector: the error of the matrix divided by the distance to the next eigenvalue
+    (Davis and Kahan). It is doubled, since numpy's vectors have errors too."""
     gap = np.abs(values[:, None] - values[None, :])
     np.fill_diagonal(gap, np.inf)
     return 2 * backward(values, n) / np.maximum(gap.min(1), 1e-300)
@@ -51,15 +53,15 @@ def known_singular_values(rows):
 
 
 def rankme_bound(rows):
-    """Singular values are roots of eigenvalues: an error e of z^2 is e / 2z of z. The entropy H of p = z / sum(z) changes by
-    (log p + H) dz / sum(z), and its exponential by as much, relatively."""
+    """Bound the error of RankMe. Singular values z are roots of eigenvalues, so an error e of z^2 is e / 2z of z. The
+    entropy H of p = z / sum(z) changes by (log p + H) dz / sum(z), and RankMe = exp(H) relatively by as much."""
     z = known_singular_values(rows)
     p, error = z / z.sum(), backward(np.r_[z ** 2, np.zeros(rows.shape[1] - len(z))], len(rows))
     return rank(z) * (np.abs(np.log(p) - (p * np.log(p)).sum()) * error / (2 * z) / z.sum()).sum()
 
 
 def power_law_bounds(values, first, last, error):
-    """Of exponent, intercept and r2. They are made of logarithms, which are off by error / value."""
+    """Bound the errors of exponent, intercept and r2. They come from logarithms, whose error is error / value."""
     x, y, d = np.log(np.arange(first, last + 1)), np.log(values[first - 1:last]), error / values[first - 1:last]
     x, y, middle = x - x.mean(), y - y.mean(), x.mean()
     slope = (np.abs(x) * d).sum() / (x * x).sum()
@@ -83,7 +85,7 @@ def check(group, x, k):
     rows = x.reshape(-1, D)
     mean = rows.mean(0)
     centred = rows - mean
-    # Singular values of the rows, not eigenvalues of a covariance: another way than the program's.
+    # Use singular values of the rows. The program goes another way: it computes eigenvalues of a covariance.
     values = np.zeros(D)
     U, s, Vt = np.linalg.svd(centred, full_matrices=False)
     values[:len(s)] = s ** 2 / len(rows)
@@ -114,7 +116,7 @@ def check(group, x, k):
     assert (V[range(k), np.abs(V).argmax(1)] > 0).all(), 'signs of components'
     close('explained', group['explained'], (values / values.sum())[:k])
     close('projections', group['projections'], (centred @ V.T).reshape(clips, tokens, k),
-          np.abs(group['projections'][()]).max() * 2.0 ** -24)  # they are f4
+          np.abs(group['projections'][()]).max() * 2.0 ** -24)  # stored as f4
     if numerical == D and len(rows) > D:
         white = centred @ group['whitening'][()]
         close('whitened', white.T @ white / len(rows), np.eye(D), 2 * error / values[-1])
@@ -124,7 +126,7 @@ def check(group, x, k):
 
 
 def known_spectra(groups):
-    """What was put in is found: an exponent, and the Marchenko-Pastur law of sample covariances of independent numbers."""
+    """Check that known spectra are found: a power law, and the Marchenko-Pastur law of independent random numbers."""
     a = groups['law'].attrs
     assert abs(a['power_law_exponent'] - 1.5) < 0.02 and a['power_law_r2'] > 0.99, dict(a)
     g = groups['gauss']
@@ -141,13 +143,14 @@ def known_spectra(groups):
 
 
 def same(path, other):
-    """Two results of the same rows: every number to 1e-10 of the largest beside it, but for one RankMe that rounding alone changes more."""
+    """Check that two results of the same rows agree to 1e-10 of the largest number of each array, but for one RankMe
+    that rounding alone changes more."""
     with h5py.File(path) as f, h5py.File(other) as g:
         for name in NAMES:
             a, b = f['representations'][name], g['representations'][name]
-            known = int(a.attrs['power_law_last'])  # directions without variance are any
+            known = int(a.attrs['power_law_last'])  # directions without variance are arbitrary
             bound = 0.0
-            if name == 'far':  # small singular values beside those of a mean of 1e5
+            if name == 'far':  # has small singular values beside that of a mean of 1e5
                 with h5py.File('far.h5') as features_file:
                     bound = rankme_bound(features_file['features'][()].astype('f8').reshape(-1, a.attrs['width']))
             for key in a:

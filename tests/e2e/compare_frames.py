@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Are the frames of a clip store the ones that ffmpeg shows at these times?
+"""Checks that the frames of a clip store are those that ffmpeg shows at the same times.
 
   compare_frames.py STORE FOLDER FRAMES STEP WINDOWS
 
-STORE: packed from files of FOLDER, a raw store without random windows, with FRAMES a clip, STEP and WINDOWS. For every
-packed file without damaged frames, ffprobe lists the frames' times, the sampling rule names those of each clip, and
-ffmpeg decodes, picks by time, scales and turns them. Fails when a frame's PSNR is too low, a clip's time is not that of its
-first frame, or the number of frames is another. Prints a row a file: the worst PSNR, and how many frames are the same to the
-bit.
+STORE is a raw store without random windows that was packed from files of FOLDER with this STEP, these WINDOWS, and
+FRAMES per clip. For every packed file without damaged frames, ffprobe lists the times of the frames, the sampling rule
+gives the frames of each clip, and ffmpeg decodes the file, picks these frames by time, scales and turns them. The
+script fails if the PSNR of a frame is too low, the time of a clip is not that of its first frame, or the number of
+frames differs. It prints a row for each file: the worst PSNR, and how many frames have the same bits.
 """
 import csv
 import math
@@ -19,10 +19,11 @@ import h5py
 import numpy
 
 FLAGS = 'bilinear+accurate_rnd+full_chroma_int+bitexact'
-# With one version of FFmpeg all are the same to the bit; with another a decoder may round otherwise.
+# The smallest PSNR in dB. The same version of FFmpeg gives the same bits; decoders of another may round differently.
 FLOOR = 60
-# Files with a display matrix: by itself ffmpeg turns the stored planes before it scales and converts them, so the subsampled
-# chroma lies elsewhere. That tells which way is up; to the bit we compare with frames turned after conversion.
+# The smallest PSNR for files with a display matrix against frames that ffmpeg turned by itself. It turns the stored
+# planes before it scales and converts them, so the subsampled chroma lies elsewhere. This tells which way is up; the
+# comparison with FLOOR uses frames that were turned after conversion.
 TURNED_FLOOR = 35
 TURN = {0: '', -90: ',transpose=clock', 90: ',transpose=cclock', 180: ',hflip,vflip', -180: ',hflip,vflip'}
 
@@ -32,14 +33,15 @@ def unescaped(path):
 
 
 def spread(points, count, low, high):
-    """The published rule: equally spaced, the end included, then copies of the end; inside [low, high - 1], floored."""
+    """Sample by the published rule: `points` equally spaced places from low to high inclusive, then copies of high,
+    `count` in all; clipped to [low, high - 1] and rounded down."""
     at = [low + k * (high - low) / (points - 1) if points > 1 else low for k in range(points)]
     at = (at + [high] * count)[:count]
     return [int(max(min(a, high - 1), low)) for a in at]
 
 
 def wanted_frames(available, frames, step, windows):
-    """Numbers of the frames of each window, in order of presentation."""
+    """Return for each window the numbers of its frames, counted in order of presentation."""
     windows = min(windows, available)
     part, span = available // windows, frames * step
     if part > span:
@@ -49,8 +51,8 @@ def wanted_frames(available, frames, step, windows):
 
 def frame_times(path):
     """
-    Presentation times of the first video stream's frames in seconds, and whether frames can be told by them: not in
-    streams without times, nor in joined ones whose clock starts again.
+    Return the presentation times in seconds of the frames of the first video stream, and whether each frame has a later
+    time than the one before. That is not so in streams without times, and in joined streams whose clock starts again.
     """
     out = subprocess.run(['ffprobe', '-v', 'quiet', '-select_streams', 'v:0', '-show_entries',
                           'frame=best_effort_timestamp_time', '-of', 'csv=p=0', b'file:' + path],
@@ -67,7 +69,7 @@ def rotation_of(path):
 
 
 def ffmpeg_frames(path, times, ascending, numbers, height, width, rotation):
-    """{number: picture}; rotation None: as ffmpeg turns them by itself"""
+    """Return {number: picture} as ffmpeg decodes them. If rotation is None, ffmpeg turns them by itself."""
     numbers = sorted(set(numbers))
     if not ascending:
         pick = '+'.join(f'eq(n,{n})' for n in numbers)
@@ -92,14 +94,14 @@ def psnr(a, b):
 
 
 def compare_pictures(numbers, clips, pictures):
-    """(worst PSNR, frames the same, frames compared)"""
+    """Return (worst PSNR, number of frames with the same bits, number of frames compared)."""
     values = [psnr(picture, pictures[number]) for window, _, stored in clips
               for number, picture in zip(numbers[window], stored)]
     return min(values), values.count(math.inf), len(values)
 
 
 def compare_file(path, row, clips, frames, step, windows):
-    """As compare_pictures(); ValueError: something else is wrong"""
+    """Compare the clips of a file; return as compare_pictures(). Raise ValueError if anything but pictures is wrong."""
     times, ascending = frame_times(path)
     if len(times) != int(row['frames']):
         raise ValueError(f'the ledger has {row["frames"]} frames, ffprobe {len(times)}')
@@ -119,7 +121,7 @@ def compare_file(path, row, clips, frames, step, windows):
 
 
 def read_clips(store):
-    """{source: [(window, pts, frames)]}"""
+    """Return {source: [(window, pts, frames)]} of a store."""
     clips, shards = {}, {}
     with h5py.File(os.path.join(store, 'index.h5'), 'r') as index:
         c = {name: index['clips'][name][:] for name in ('source', 'window', 'pts', 'height', 'width', 'shard', 'row')}

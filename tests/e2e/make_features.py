@@ -13,7 +13,8 @@ def xxh3(data, seed=0):
 
 
 def make_features(path, x, labels, classes=None, digest=1, first_clip=0):
-    """x [n, D] or [n, N, D]; labels {name: [n]}; classes {name: [text]}; clips are first_clip + 0 ... n - 1."""
+    """Write a feature store of x [n, D] or [n, N, D]. labels is {name: [n]}, classes {name: [text]}; clips have the
+    numbers first_clip to first_clip + n - 1."""
     x = np.ascontiguousarray(x[:, None] if x.ndim == 2 else x, 'f4')
     n = len(x)
     label = np.stack([np.asarray(v) for v in labels.values()], 1).astype('i4') if labels else np.zeros((n, 0), 'i4')

@@ -28,7 +28,7 @@ says() { # FILE TEXT
 report 0 runs/seed-0 runs/seed-1/ --out two.html --csv two --markdown two-md --title 'A <b> & "c"'
 valid two.html
 "$python" "$maker" check-numbers runs two >check.log 2>&1 || fail "numbers: $(tail -n 3 check.log)"
-says two.html '2 of 5000 rows have no number for loss, first that of step 77'
+says two.html '2 of 5000 rows without a number for loss, the first at step 77'
 says two.html 'A &#60;b&#62; &#38; &#34;c&#34;'
 says two-md/report.md '![Loss](loss.svg)'
 "$python" - <<'PY' || fail "an SVG file is not well-formed"
@@ -105,13 +105,16 @@ printf 'broken line\n' | sed -i '5r /dev/stdin' damaged/metrics.csv
 truncate -s 1000 damaged/step_00000024.h5
 printf 'run: [1, 2\n  x' >damaged/config.yaml
 printf 'nonsense\n' >>damaged/history.csv
-report 0 damaged run --out damaged.html
+cp -r run diverged
+awk -F, -v OFS=, 'NR > 6 { $3 = "nan" } 1' run/metrics.csv >diverged/metrics.csv
+report 0 damaged run diverged --out damaged.html
 valid damaged.html
+says damaged.html 'diverged: 19 of 24 rows without a number for loss, the first at step 6: gaps in its curve.'
 says damaged.html 'damaged/metrics.csv:6: column step holds &#34;broken line&#34;, which is no number'
 says damaged.html 'the last line has no end'
 says damaged.html 'step_00000024.h5 cannot be read as a checkpoint: damaged/step_00000024.h5 is truncated: 1000 bytes found'
 says damaged.html 'damaged/config.yaml:'
-says damaged.html 'history.csv:7: 1 cells instead of 7'
+says damaged.html 'history.csv:7: 7 cells are expected, not 1'
 cp -r run lost && rm lost/metrics.csv
 report 0 lost --out lost.html
 says lost.html 'lost holds no metrics.csv; metrics.jsonl is shown'
@@ -137,9 +140,10 @@ report 0 bytes --out bytes.html
 valid bytes.html
 
 # Inputs of an unknown kind.
-mkdir empty && ln -s loop loop
-report 1 empty not-there loop "$maker" --out nothing.html
+mkdir empty && ln -s loop loop && touch none.csv
+report 1 empty not-there loop none.csv "$maker" --out nothing.html
 valid nothing.html
+says nothing.html 'none.csv is empty.'
 says nothing.html 'loop cannot be read: Too many levels of symbolic links'
 says nothing.html 'not-there is not there'
 says nothing.html 'empty is nothing that this report knows'

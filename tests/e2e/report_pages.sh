@@ -36,6 +36,7 @@ says all.html 'MODEL, not a measurement'
 "$python" "$maker" check all all-md >check.log 2>&1 || fail "numbers: $(tail -n 3 check.log)"
 says all.html 'colour &#60;b&#62;'
 says all.html '3 validation clips are training clips'
+says all-md/report.md 'Colours: from 0, nearly the background, to 1.'
 grep -aqF -- '>-0.00<' all.html && fail "a heat map says -0.00"
 says all.html 'pretrained: the first three principal components of the tokens as red, green and blue, 2 x 4 x 4 tokens a clip (guessed from their number)'
 says all.html 'random: the first three principal components of the tokens as red, green and blue, 2 x 4 x 4 tokens a clip.'
@@ -64,20 +65,25 @@ PYTHON
 mkdir unfinished.clips && touch unfinished.clips/pack.yaml unfinished.clips/lease
 mkdir unmeasured pipe && echo '[]' >unmeasured/results.json && mkfifo pipe/results.json
 
-# Each damaged file gives a note, and the others are shown.
-report broken/*.h5 broken/*.json broken/*.csv broken/results broken/store.clips classes.h5 unfinished.clips unmeasured pipe nowhere compare.h5 \
+# Each damaged file gives a note, and the others are shown; representations of equal names are named with their files.
+mkdir again && cp spectra.h5 again
+report broken/*.h5 broken/*.json broken/*.csv broken/results broken/store.clips classes.h5 unfinished.clips unmeasured pipe nowhere compare.h5 spectra.h5 again/spectra.h5 \
     --paper spectra.h5 --out broken.html --csv broken-csv
 valid broken.html
 says broken.html 'half.h5 is incomplete'
 says broken.html '/compare/cka is 3 x 3, with 2 names'
 says broken.html 'a has no eigenvalues'
+says broken.html '10 of 10 numbers of /ridge/e/t/top1 not finite'
+says broken.html 'pretrained, again/spectra.h5'
 says broken.html 'does not fit /labels and /ratio'
 says broken.html 'cut.h5'
 says broken.html 'broken/bench.json, line'
-says broken.html 'broken/scaling.csv: 1 lines have another number of cells'
+says broken.html 'broken/scaling.csv: lines with another number of cells than the first, which are left out: 1.'
+says broken.html 'broken/scaling.csv: rows without a number of ranks, which are left out: 1.'
+says broken.html 'broken/scaling.csv: rows without a rate, which are not in the plots: 1.'
 says broken.html 'rates.csv has no column clips_per_s'
-says broken.html 'broken/results: 3 entries have no task'
-says broken.html 'broken/results.csv: 2 entries have no task'
+says broken.html 'or with another number of cells, which are left out: 3.'
+says broken.html 'or with another number of cells, which are left out: 2.'
 says broken.html 'The passport cannot be read'
 says broken.html 'classes.json'
 says broken.html 'unfinished.clips is not finished'

@@ -28,7 +28,7 @@ picture() {
         --screenshot="$out/$name-$width-$theme-$part.png" "file://$PWD/frame.html"
 }
 
-# FILE WIDTH THEME: exit code 3 if the page has ended above it.
+# FILE WIDTH THEME: exit code 3 if the page has ended above it, 4 if it ends in it.
 look() {
     "$python" - "$@" <<'PY'
 import sys
@@ -42,7 +42,9 @@ for x in (4, width - 5):
     assert picture.crop((x, 0, x + 1, picture.height)).getcolors() == [(picture.height, background)], 'something runs over the side'
 picture.save(path)
 colours = len(picture.getcolors(1 << 24))
-sys.exit(3 if colours == 1 else 0 if colours > 50 else 'an empty page')
+bottom = picture.crop((0, picture.height - 400, width, picture.height))
+ends = bottom.getcolors() == [(400 * width, background)]  # more than any gap inside a page
+sys.exit(3 if colours == 1 else 'an empty page' if colours <= 50 else 4 if ends else 0)
 PY
 }
 
@@ -55,6 +57,7 @@ pictures() { # NAME
                 code=0
                 look "$out/$1-$width-$theme-$part.png" $width $theme || code=$?
                 [ $code = 0 ] && continue
+                [ $code = 4 ] && break
                 [ $code = 3 ] && ((part > 0)) || fail "$1-$width-$theme-$part.png is not as it should be"
                 rm -f "$out/$1-$width-$theme-$part.png"
                 break
@@ -71,9 +74,10 @@ printed() { # NAME TEXT...: words that must be on paper
     for text in "$@"; do grep -qE -- "$text" printed.txt || fail "$name.pdf does not say \"$text\""; done
 }
 
-# A page of two runs, and one with all parts: a run, clips, a campaign, analyses, benches and scaling studies.
-"$python" "$source_dir/tests/data/report.py" runs runs
-"$bin/vjepa-report" runs/seed-0 runs/seed-1 --out two.html
+# A page of two runs in a folder with a long name, and one with all parts: a run, clips, a campaign, analyses, benches and scaling studies.
+long=$(printf 'x%.0s' {1..200})
+"$python" "$source_dir/tests/data/report.py" runs "$long"
+"$bin/vjepa-report" "$long/seed-0" "$long/seed-1" --out two.html
 make_store train.clips 40
 make_store val.clips 24 1000
 pretrain 1 run --set watch.every=6 --set 'watch.train=[train.clips]' --set 'watch.validation=[val.clips]' --set watch.epochs=2 >run.log 2>&1 ||
@@ -85,6 +89,7 @@ OMP_NUM_THREADS=1 "$bin/vjepa-bench" step "$tiny" --profile --repeats 3 --json >
 "$bin/vjepa-report" run train.clips results campaign spectra.h5 compare.h5 ridge.h5 knn.h5 bench.json scaling.csv model.csv phases.csv \
     --paper paper.csv --out all.html
 pictures two
+printed two ' code *$' # the last column of the widest table
 pictures all
 printed all 'Loss and representation' 'In-run watch' 'Data: train.clips' 'Probes: results' 'Probes: campaign' 'Published numbers' \
     'Spectra' 'Analysis: compare' 'Analysis: ridge' 'Bench: step' 'Roofline' 'Scaling: scaling.csv' 'its node' ' 40\.5 *$' # last column

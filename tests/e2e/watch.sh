@@ -95,7 +95,7 @@ shows 'ALARM: 20 of the last 128 steps were skipped' lost
 shows 'ALARM: 50 % of the time is spent waiting' starved
 shows 'step 300 of 30,000' half
 grep -q 'ALARM' half screen.log 2>/dev/null && fail "half a row is no alarm while the job runs: $(cat screen.log)"
-shows 'ALARM: 2 lines of metrics.csv are no rows' glued
+shows 'ALARM: lines of metrics.csv that are no rows after the others, and are left out: 2' glued
 shows 'ALARM: the settings cannot be read: .*a_setting_of_another_release' other
 shows 'step 300 of an unknown number' bare
 shows 'empty  not begun: nothing in it yet' empty

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Recompute with Pillow what test_picture.c wrote, and compare bytes.
+"""Recomputes with Pillow the pictures that test_picture.c wrote, and compares bytes: pictures.py FILE
 
-FILE: records one after another: op i32, height i32, width i32, box 4 x i32 (left, top, right, bottom), out height i32, out width i32,
-argument f64, the picture, the result. op: as vj_picture_op, or 100, 101: resize bilinear, bicubic.
-Exit code 77: no Pillow.
+FILE has records one after another: op i32, height i32, width i32, box 4 x i32 (left, top, right, bottom), out height
+i32, out width i32, argument f64, the picture, the result. op is a vj_picture_op, or 100 for a bilinear and 101 for a
+bicubic resize. The exit code is 77 if there is no Pillow.
 """
 import struct
 import sys
@@ -52,7 +52,8 @@ def expected(op, picture, box, size, argument):
 
 
 def allowed(op, box, size):
-    """The order of the two axes is not the same in all versions; it changes the rounding between them."""
+    """Return the largest allowed difference of a byte. Versions of Pillow resize the two axes in different orders,
+    which changes the rounding between them."""
     both = op >= 100 and size[0] != box[2] - box[0] and size[1] != box[3] - box[1]
     return 1 if both and int(PIL.__version__.split(".")[0]) >= 10 else 0
 

@@ -110,9 +110,9 @@ static void test_broken_lines_are_named(void **state)
     assert_true(loss[0] == 0.5 && isnan(loss[1]) && loss[2] == 0.125 && lr[2] == 3e-3);
     assert_null(vj_numbers_find(&n, "los"));
     assert_int_equal(p.count, 4);
-    assert_true(says(&p, "broken.csv:4: 2 cells, the header has 3"));
+    assert_true(says(&p, "broken.csv:4: the header has 3 cells, this line 2"));
     assert_true(says(&p, "broken.csv:5: column loss holds \"x\""));
-    assert_true(says(&p, "broken.csv:6: 4 cells"));
+    assert_true(says(&p, "broken.csv:6: the header has 3 cells, this line 4"));
     assert_true(says(&p, "broken.csv:8: the last line has no end"));
     vj_numbers_release(&n);
     vj_problems_release(&p);
@@ -276,13 +276,16 @@ static void test_all_kinds_are_drawn(void **state)
     (void)state;
     const double x[] = {0, 1, 2, 3}, y[] = {1e-3, NAN, 2, 1e6}, low[] = {1e-4, NAN, 1, 1e5}, high[] = {1e-2, 5, 3, 1e7};
     const double none[] = {NAN, NAN, NAN, NAN}, same[] = {7, 7, 7, 7}, below[] = {-1, -2, 0, -3},
-                 endless[] = {1, INFINITY, -INFINITY, 2};
+                 endless[] = {1, INFINITY, -INFINITY, 2}, hair[] = {1, 1 + 1e-15, 1, 1}, huge[] = {-1e308, 1e308, 1, 2},
+                 narrow[] = {128, 128.00001, 128, 128.00002};
     const char *const names[] = {"a", "b<", "c", "d"};
     vj_document *d = vj_document_create("all kinds");
     for (vj_style style = VJ_LINES; style <= VJ_BARS; style++) {
         draw_later(d, "kind", style, x, y, 4);
         draw_later(d, "same", style, x, same, 4);
         draw_later(d, "endless", style, x, endless, 4);
+        draw_later(d, "hair", style, x, hair, 4);
+        draw_later(d, "huge", style, x, huge, 4);
         draw_later(d, "one", style, x, same, 1);
         vj_plot_y(draw_later(d, "log", style, x, y, 4), "y", "s", VJ_LOG);
         vj_plot_x(draw_later(d, "log-x", style, x, y, 4), "x", "s", VJ_LOG);
@@ -297,11 +300,14 @@ static void test_all_kinds_are_drawn(void **state)
     for (int rows = 1; rows <= 4; rows += 3)
         vj_plot_heat_map(vj_document_plot(d, "heat", "heat"), rows, 4 / rows, rows == 1 ? y : same, names, names, NAN,
                          NAN);
+    draw_later(d, "narrow", VJ_LINES, x, narrow, 4);
     const int drawn = d->block_count;
     vj_plot *const empty[] = {draw_later(d, "none", VJ_LINES, x, none, 4), draw_later(d, "no x", VJ_POINTS, none, x, 4),
                               draw_later(d, "empty", VJ_LINES, x, y, 0), vj_document_plot(d, "no series", "t")};
     plot = draw_later(d, "below", VJ_LINES, x, below, 4);
     vj_plot_y(plot, "y", "", VJ_LOG);
+    vj_plot *no_rows = vj_document_plot(d, "no rows", "t");
+    vj_plot_heat_map(no_rows, 0, 0, y, names, names, 0.0, 1.0);
     assert_int_equal(vj_document_draw(d), VJ_OK);
     for (int i = 0; i < drawn; i++) {
         assert_non_null(d->blocks[i].plot->svg);
@@ -309,7 +315,9 @@ static void test_all_kinds_are_drawn(void **state)
     }
     for (int i = 0; i < 4; i++) assert_null(empty[i]->svg);
     assert_null(plot->svg);
-    assert_non_null(strstr(d->blocks[drawn - 3].plot->svg, ">b&#60;<"));
+    assert_null(no_rows->svg);
+    assert_non_null(strstr(d->blocks[drawn - 4].plot->svg, ">b&#60;<"));
+    assert_non_null(strstr(d->blocks[drawn - 1].plot->svg, ">128.00001<")); /* tics differ */
     vj_document_destroy(d);
 }
 

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "base/markup.h"
 #include "report/campaign.h"
 #include "report/pages.h"
 
@@ -113,13 +114,46 @@ static void diverted(void **state)
     assert_string_equal(why, "a message that is longer than t");
 }
 
+/* Check that inputs are named by as many last components of their paths as tell them apart. */
+static void names(void **state)
+{
+    static const char *const paths[] = {"a/x/run", "b/x/run//", "c/other", "b/x/run", "run", "."},
+                             *const want[] = {"a/x/run", "b/x/run", "other", "b/x/run", "run"};
+    const vj_inputs all = {.paths = paths, .count = 6};
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        char *name = vj_page_name(paths[i], &all);
+        assert_string_equal(name, want[i]);
+        free(name);
+    }
+    char *here = getcwd(NULL, 0), *name = vj_page_name(".", &all);
+    assert_non_null(here);
+    assert_string_equal(name, strrchr(here, '/') + 1);
+    free(name);
+    free(here);
+}
+
+/* Check that a text cannot steer a terminal, also not by control characters of two bytes. */
+static void plain_for_terminals(void **state)
+{
+    char *text = NULL;
+    size_t bytes;
+    (void)state;
+    FILE *out = open_memstream(&text, &bytes);
+    assert_non_null(out);
+    vj_put_terminal(out, "a\033[31mb\nc\xff\xc2\x9b"
+                         "31m\x7f \xc3\xa9");
+    assert_int_equal(fclose(out), 0);
+    assert_string_equal(text, "a?[31mb?c??31m? \xc3\xa9");
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(csv_forms),
-        cmocka_unit_test(csv_broken),
-        cmocka_unit_test(results),
-        cmocka_unit_test(diverted),
+        cmocka_unit_test(names),     cmocka_unit_test(plain_for_terminals),
+        cmocka_unit_test(csv_forms), cmocka_unit_test(csv_broken),
+        cmocka_unit_test(results),   cmocka_unit_test(diverted),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
 }
