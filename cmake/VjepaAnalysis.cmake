@@ -1,5 +1,5 @@
-# What looks at results: the analysis of features, which needs ScaLAPACK, and the report, which does not. Neither is part
-# of the installed library.
+# Targets that analyse results: the analysis of features, which needs ScaLAPACK, the report, and the simulated scaling
+# study. None is part of the installed library.
 include_guard()
 
 if(NOT VJEPA_SCALAPACK MATCHES "^(AUTO|ON|OFF)$")
@@ -11,7 +11,7 @@ if(NOT VJEPA_SCALAPACK STREQUAL OFF)
   vj_find_scalapack()
 endif()
 
-# vj_analysis_library(NAME DIR...): the folders as one static library; headers are included as "source/source.h".
+# vj_analysis_library(NAME DIR...): build the folders as one static library; include its headers as "source/source.h".
 function(vj_analysis_library name)
   set(files "")
   foreach(dir ${ARGN})
@@ -25,8 +25,8 @@ function(vj_analysis_library name)
   endif()
 endfunction()
 
-# vj_simulated_step(DIR): the code of src/parallel on a simulated machine, for vjepa-scale model. SimGrid SMPI is an MPI of its
-# own, with a compiler of its own, so its objects are none of the library's.
+# vj_simulated_step(DIR): build the program that runs the code of src/parallel on a simulated machine, for vjepa-scale
+# model. SimGrid SMPI is another MPI with another compiler wrapper, so all sources are compiled again for it.
 function(vj_simulated_step dir)
   if(NOT VJEPA_SIMGRID MATCHES "^(AUTO|ON|OFF)$")
     message(FATAL_ERROR "VJEPA_SIMGRID is ${VJEPA_SIMGRID}; it takes AUTO, ON or OFF")

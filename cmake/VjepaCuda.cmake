@@ -1,4 +1,4 @@
-# The CUDA backend: by nvcc for GPUs, or by the host's compiler on top of tests/cuda_on_cpu, which emulates one.
+# The CUDA backend, compiled by nvcc for GPUs, or by the host's compiler on tests/cuda_on_cpu, which emulates a GPU.
 include_guard()
 
 if(VJEPA_CUDA_EMULATED)
@@ -13,7 +13,7 @@ elseif(VJEPA_CUDA STREQUAL "ON" OR (VJEPA_CUDA STREQUAL "AUTO" AND NOT VJEPA_SAN
   endif()
 endif()
 
-# 80 and 90a as machine code; everything newer takes the first as PTX, which the driver compiles.
+# The library has machine code for 80 and 90a, and PTX for 80, which the driver compiles for all other newer GPUs.
 set(VJEPA_CUDA_ARCHITECTURES 80-real 90a-real 80-virtual CACHE STRING "GPUs to compile for")
 
 if(VJ_CUDA STREQUAL "ON")
@@ -31,7 +31,7 @@ elseif(VJ_CUDA STREQUAL "EMULATED")
   set(CMAKE_CXX_STANDARD 17)
 endif()
 
-# vj_cuda_kernels(DIR): the backend's C files and kernels (.cu) as one of the library's folders.
+# vj_cuda_kernels(DIR): add the backend's C files and kernels (.cu) to the library as one of its folders.
 function(vj_cuda_kernels dir)
   if(NOT VJ_CUDA)
     return()
@@ -47,7 +47,7 @@ function(vj_cuda_kernels dir)
   target_compile_definitions(vj_kernels PRIVATE VJ_CUDA=1)
   target_compile_definitions(vj_cuda PRIVATE _GNU_SOURCE)
   target_compile_options(vj_cuda PRIVATE $<$<COMPILE_LANGUAGE:C>:-fopenmp>)
-  # What products.c loads at run time. The emulated build has a library of its own, which does without a GPU.
+  # products.c loads this library at run time. The emulated build has its own one, which needs no GPU.
   set(cublaslt libcublasLt.so.13)
   if(VJ_CUDA STREQUAL "EMULATED")
     set(cublaslt ${CMAKE_BINARY_DIR}/libvj_cublaslt_emulated.so)
@@ -57,13 +57,13 @@ function(vj_cuda_kernels dir)
     file(GLOB emulation CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu/*.cc)
     set_source_files_properties(${cu} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
     target_include_directories(vj_cuda PRIVATE ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu/include)
-    # The host multiplies and adds as it is told, so that results are the same in every build.
+    # The compiler may not fuse multiplications and additions, so that results are the same in every build.
     target_compile_options(vj_cuda PRIVATE ${warnings} $<$<COMPILE_LANGUAGE:CXX>:-Wno-psabi> -O2 -ffp-contract=off)
     add_library(vj_cuda_emulation OBJECT ${emulation})
     target_include_directories(vj_cuda_emulation PRIVATE ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu
                                ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu/include)
     target_compile_options(vj_cuda_emulation PRIVATE ${warnings} -O2)
-    if(VJEPA_SANITIZE) # the kernels; the emulation says by itself what they touch
+    if(VJEPA_SANITIZE) # instrument the kernels alone; the emulation itself reports the memory that they access
       target_compile_options(vj_cuda PRIVATE -fsanitize=${VJEPA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
       if(VJEPA_SANITIZE MATCHES "thread")
         target_compile_definitions(vj_cuda_emulation PRIVATE EMU_TSAN=1)

@@ -1,11 +1,11 @@
-# All libraries in one place; vj_dependencies carries them.
+# Find all libraries that vjepa uses. The target vj_dependencies links them.
 include_guard()
 find_package(PkgConfig REQUIRED)
 find_package(MPI REQUIRED COMPONENTS C)
 find_package(OpenMP REQUIRED COMPONENTS C)
 find_package(Threads REQUIRED)
 
-# FindHDF5 asks HDF5's compiler wrapper, a shell script that takes a blank in a path for the end of it.
+# FindHDF5 runs HDF5's compiler wrapper, a shell script that splits paths at blanks.
 if(CMAKE_BINARY_DIR MATCHES "[ \t]")
   message(FATAL_ERROR "The path of the build folder has blanks, which HDF5's compiler wrapper cannot take: "
                       "\"${CMAKE_BINARY_DIR}\". Build in a folder without: cmake -B build-vjepa ... (the source's path may have them)")
@@ -38,7 +38,7 @@ else()
                   "limits and by what FFmpeg may open, but not from system calls")
 endif()
 find_path(RANDOM123_INCLUDE Random123/philox.h REQUIRED)
-# Where the library can choose instructions at run time, checksums use that (src/base/checksum.c).
+# If this libxxhash can choose instructions at run time, checksums use that (src/base/checksum.c).
 include(CheckSymbolExists)
 set(CMAKE_REQUIRED_LIBRARIES PkgConfig::XXHASH)
 check_symbol_exists(XXH3_64bits_dispatch xxh_x86dispatch.h VJ_XXH_DISPATCH)

@@ -1,4 +1,4 @@
-# How a folder becomes a target, a file in src/programs a program, and a test a test with ranks.
+# Functions that make a target of a folder, a program of a file in src/programs, and tests on several numbers of ranks.
 include_guard()
 
 # Compiler settings that every target of ours shares.
@@ -19,7 +19,7 @@ endif()
 
 set(VJ_FOLDERS "")
 
-# vj_folder(NAME DIR...): all C files of the folders as one target of that name.
+# vj_folder(NAME DIR...): make one target, vj_NAME, of all C files of the folders.
 function(vj_folder name)
   set(files "")
   foreach(dir ${ARGN})
@@ -50,10 +50,11 @@ function(vj_kernel_variants dir)
     target_compile_definitions(vj_options INTERFACE VJ_X86=1)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64" AND NOT VJEPA_PORTABLE)
     list(APPEND variants neon neonbf16 sve512)
-    # In the order of the source a tile's sums fit the registers; as gcc reorders loads, some are spilled.
+    # In the order of the source, the sums of a tile fit the registers. In the order that gcc's scheduler chooses for
+    # the loads, some are spilled.
     set(flags_neon $<$<C_COMPILER_ID:GNU>:-fno-schedule-insns>)
     set(flags_neonbf16 ${flags_neon} -march=armv8.2-a+bf16)
-    # gcc 12 adds up doubles wrongly where it masks the vectors that it makes of a loop by itself.
+    # gcc 12 sums doubles wrongly in loops that it vectorises itself with masked vectors.
     set(flags_sve512 ${flags_neon} -march=armv8.2-a+sve -msve-vector-bits=512
         $<$<C_COMPILER_ID:GNU>:--param=vect-partial-vector-usage=0>)
     target_compile_definitions(vj_options INTERFACE VJ_AARCH64=1)
@@ -70,12 +71,12 @@ function(vj_kernel_variants dir)
   set(VJ_FOLDERS ${VJ_FOLDERS} ${targets} PARENT_SCOPE)
 endfunction()
 
-# libvjepa: all folders together.
+# vj_library(): build libvjepa of all folders.
 function(vj_library)
   add_library(vjepa)
   target_link_libraries(vjepa PUBLIC vj_dependencies PRIVATE vj_options ${VJ_FOLDERS})
   set_target_properties(vjepa PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
-  # The commit is asked for at each build; the header changes only when the answer does.
+  # Each build asks Git for the commit; the header changes only when the answer does.
   add_custom_target(vj_build_info BYPRODUCTS ${CMAKE_BINARY_DIR}/generated/build_info.h
     COMMAND ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DOUT=${CMAKE_BINARY_DIR}/generated/build_info.h
             -DRELEASE=${PROJECT_VERSION} -DCOMPILER=${CMAKE_C_COMPILER_ID}\ ${CMAKE_C_COMPILER_VERSION}
@@ -83,8 +84,9 @@ function(vj_library)
   add_dependencies(vj_base vj_build_info)
 endfunction()
 
-# An HDF5 filter of DIR as a plugin for other programs (h5py, h5dump): DIR/plugin tells HDF5 what it is. It has what it
-# needs of base in itself, links neither HDF5 nor MPI, and no sanitizer, which those programs would lack.
+# vj_hdf5_plugin(NAME DIR): build the HDF5 filter in DIR as a plugin for other programs (h5py, h5dump); DIR/plugin
+# describes it to HDF5. The plugin contains the parts of src/base that it needs. It links neither HDF5 nor MPI, and no
+# sanitizer, since those programs have none.
 set(VJ_PLUGIN_DIR ${CMAKE_INSTALL_LIBDIR}/vjepa/hdf5-plugins)
 function(vj_hdf5_plugin name dir)
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.c ${CMAKE_SOURCE_DIR}/${dir}/plugin/*.c)
@@ -99,7 +101,8 @@ function(vj_hdf5_plugin name dir)
   install(TARGETS ${name} LIBRARY DESTINATION ${VJ_PLUGIN_DIR})
 endfunction()
 
-# The folders as one library of the programs and tests, which is not installed. Its headers are included as "bench/bench.h".
+# vj_tools(DIR...): build the folders as one library for the programs and tests, which is not installed. Its headers are
+# included as "bench/bench.h".
 function(vj_tools)
   set(files "")
   foreach(dir ${ARGN})
@@ -107,24 +110,24 @@ function(vj_tools)
     list(APPEND files ${found})
   endforeach()
   add_library(vj_tools STATIC ${files})
-  # A peak must not depend on how the rest is optimised: at -O1 its sums leave the registers, and half of it is measured.
+  # The measured peak must not depend on the build type: at -O1 sums are not kept in registers, and the peak is halved.
   set_source_files_properties(${CMAKE_SOURCE_DIR}/src/tools/bench/peak.c PROPERTIES COMPILE_OPTIONS -O3)
   target_include_directories(vj_tools PUBLIC ${CMAKE_SOURCE_DIR}/src/tools)
   target_link_libraries(vj_tools PUBLIC vjepa vj_options)
 endfunction()
 
-# vj_programs(DIR LIBRARY): each vjepa-*.c of the folder is a program in bin/.
+# vj_programs(DIR LIBRARY): build each vjepa-*.c of the folder as a program in bin/.
 function(vj_programs dir library)
   file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/vjepa-*.c)
   foreach(file ${files})
     vj_program(${file} ${library})
   endforeach()
-  # It starts often, and has no use for MPI, HDF5 and the rest.
+  # vjepa-decode is started often, so do not let it load MPI, HDF5 and other libraries that it does not use.
   target_link_options(vjepa-decode PRIVATE LINKER:--as-needed)
   set(VJ_PROGRAMS ${VJ_PROGRAMS} PARENT_SCOPE)
 endfunction()
 
-# One program, of one file; it is installed.
+# vj_program(FILE LIBRARY): build a program of one file. vj_install() installs it.
 macro(vj_program file library)
   get_filename_component(program_name ${file} NAME_WE)
   add_executable(${program_name} ${file})
@@ -148,7 +151,7 @@ function(vj_install)
           DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa/jobs)
   install(DIRECTORY ${CMAKE_SOURCE_DIR}/io/convert DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa USE_SOURCE_PERMISSIONS
           FILES_MATCHING PATTERN "*.py" PATTERN __pycache__ EXCLUDE)
-  # Expected numbers for vjepa-parity: an installation can be checked without the source.
+  # Install expected numbers for vjepa-parity, so that an installation can be checked without the source.
   foreach(fixture ops masks schedules square_forward square_step5)
     install(FILES ${CMAKE_SOURCE_DIR}/tests/golden/${fixture}.h5 DESTINATION ${CMAKE_INSTALL_DATADIR}/vjepa/parity)
   endforeach()
@@ -157,7 +160,7 @@ function(vj_install)
   write_basic_package_version_file(${CMAKE_BINARY_DIR}/vjepa-config-version.cmake COMPATIBILITY SameMinorVersion)
   install(FILES ${CMAKE_BINARY_DIR}/vjepa-config.cmake ${CMAKE_BINARY_DIR}/vjepa-config-version.cmake
           DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/vjepa)
-  # libvjepa is static by default, so whoever links it needs its libraries too.
+  # libvjepa is static by default, so a program that links it must link its libraries too.
   set(VJ_PC_LIBS "")
   foreach(library ${HDF5_C_LIBRARIES} ${LAPACK_LIBRARIES} ${VJ_PRODUCT_LIBRARIES} ${MPI_C_LIBRARIES} ${VJEPA_CUDART})
     if(library MATCHES "^(/.*)/lib([^/]*)[.](so|a)$")
@@ -167,7 +170,7 @@ function(vj_install)
   if(VJ_CUDA)
     string(APPEND VJ_PC_LIBS " -lstdc++ -lrt -ldl")
   endif()
-  file(RELATIVE_PATH VJ_PC_UP ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX}) # can be moved
+  file(RELATIVE_PATH VJ_PC_UP ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX}) # so that it can be moved
   set(VJ_PC_INCLUDES ${HDF5_C_INCLUDE_DIRS} ${MPI_C_INCLUDE_DIRS})
   list(REMOVE_DUPLICATES VJ_PC_INCLUDES)
   list(TRANSFORM VJ_PC_INCLUDES PREPEND "-I")
@@ -177,7 +180,8 @@ function(vj_install)
   vj_install_modulefiles()
 endfunction()
 
-# Modulefiles for environment-modules (Tcl) and Lmod (Lua), from modules/, as PREFIX/share/modulefiles/vjepa/VERSION[.lua].
+# Install modulefiles for environment-modules (Tcl) and Lmod (Lua), made from modules/, as
+# PREFIX/share/modulefiles/vjepa/VERSION[.lua].
 function(vj_install_modulefiles)
   set(folder ${CMAKE_INSTALL_DATADIR}/modulefiles/vjepa)
   file(RELATIVE_PATH VJ_MODULE_UP ${CMAKE_INSTALL_FULL_DATADIR}/modulefiles/vjepa ${CMAKE_INSTALL_PREFIX})
@@ -191,12 +195,13 @@ function(vj_install_modulefiles)
 endfunction()
 
 # vj_test(NAME n [SOURCE file.c [LIBRARY target]] [COMMAND ...] LABELS l... [RANKS 1 2 3 4] [TIMEOUT s])
-# With SOURCE the test is a cmocka program, run by the emulator where this is a cross build; with COMMAND a script. Each number
-# of RANKS makes a test n_r<ranks>. Each test has a folder of its own for Open MPI (tests/own_folder.sh, for scripts tests/e2e/lib.sh).
+# With SOURCE the test is a cmocka program, which an emulator runs in a cross build; with COMMAND it is a script. Each
+# number of RANKS makes one test, named n_r<ranks>. Each test has its own folder for Open MPI's files (made by
+# tests/own_folder.sh, or for scripts by tests/e2e/lib.sh).
 function(vj_test)
   cmake_parse_arguments(T "" "NAME;SOURCE;LIBRARY;TIMEOUT" "COMMAND;LABELS;RANKS" ${ARGN})
   if(NOT T_TIMEOUT)
-    set(T_TIMEOUT 900) # a hang fails; a slow or busy machine does not
+    set(T_TIMEOUT 900) # long enough for a slow or busy machine, so that only a hang fails
   endif()
   if(T_SOURCE)
     add_executable(test_${T_NAME} ${T_SOURCE})
@@ -225,15 +230,15 @@ function(vj_test)
     ENVIRONMENT "VJEPA_BIN=${CMAKE_BINARY_DIR}/bin;VJEPA_DECODE=${VJ_DECODE_FOR_TESTS};VJEPA_SOURCE=${CMAKE_SOURCE_DIR};VJEPA_FIXTURES=${VJEPA_FIXTURES};${VJ_TEST_ENVIRONMENT}")
 endfunction()
 
-# What a small or busy machine needs to start ranks (root in a container, more ranks than cores, no spinning).
+# Settings to start ranks on a small or busy machine: as root in a container, more ranks than cores, no spinning.
 set(VJ_TEST_ENVIRONMENT
   OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
   OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl=self,vader
   OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive OPENBLAS_NUM_THREADS=1 HDF5_USE_FILE_LOCKING=FALSE)
 set(VJ_DECODE_FOR_TESTS ${CMAKE_BINARY_DIR}/bin/vjepa-decode)
-if(CMAKE_CROSSCOMPILING) # an emulator is some fifty times as slow: small shapes only
+if(CMAKE_CROSSCOMPILING) # an emulator is about fifty times slower, so tests use small shapes only
   list(APPEND VJ_TEST_ENVIRONMENT VJ_TEST_SLOW=1)
-  # A program on the emulator starts others on the system itself, which need the emulator, too.
+  # Programs that an emulated program starts run on the system itself, so they need the emulator too.
   list(JOIN CMAKE_CROSSCOMPILING_EMULATOR " " emulator)
   set(VJ_DECODE_FOR_TESTS ${CMAKE_BINARY_DIR}/vjepa-decode-emulated)
   file(WRITE ${VJ_DECODE_FOR_TESTS} "#!/bin/sh\nexec ${emulator} '${CMAKE_BINARY_DIR}/bin/vjepa-decode' \"$@\"\n")

@@ -1,9 +1,11 @@
-# LAPACK, which all of vjepa needs, and ScaLAPACK, which vjepa-spectrum does. INSTALL, "Analysis of features", says what was tried.
+# Find LAPACK, which all of vjepa needs, and ScaLAPACK, which only vjepa-spectrum needs. INSTALL, "Analysis of
+# features", says which libraries were tried.
 include_guard()
 include(CheckCSourceCompiles)
 include(CheckSymbolExists)
 
-# Does a program that calls these functions link with these libraries? The answer belongs to them, and is not kept.
+# vj_try_link(VARIABLE FUNCTIONS LIBRARY...): set VARIABLE to whether a program that calls the functions links with the
+# libraries. The answer is not cached, since the next call may be about others.
 function(vj_try_link variable functions)
   set(CMAKE_REQUIRED_LIBRARIES ${ARGN} MPI::MPI_C m)
   set(CMAKE_REQUIRED_QUIET ON)
@@ -19,8 +21,8 @@ function(vj_try_link variable functions)
   unset(VJ_LINKS CACHE)
 endfunction()
 
-# LibSci in the folder that a Cray environment names, which holds that of one compiler: libsci_COMPILER[_mpi][_mp].so, _mpi with
-# ScaLAPACK, _mp with OpenMP's threads.
+# vj_find_libsci(VARIABLE MPI): find LibSci in the folder that a Cray environment names. The folder holds the libraries
+# of one compiler, libsci_COMPILER[_mpi][_mp].so: _mpi has ScaLAPACK, _mp has OpenMP threads.
 function(vj_find_libsci variable mpi)
   set(names "")
   foreach(threads _mp "")
@@ -32,7 +34,8 @@ function(vj_find_libsci variable mpi)
     NO_DEFAULT_PATH)
 endfunction()
 
-# What the compiler's wrapper links anyway (Cray LibSci); LibSci without that wrapper; what FindLAPACK finds, by BLA_VENDOR.
+# Set LAPACK_LIBRARIES to the first of: what the compiler's wrapper links anyway (Cray LibSci); LibSci without that
+# wrapper; what FindLAPACK finds. If BLA_VENDOR is set, only FindLAPACK is asked.
 macro(vj_find_lapack)
   set(VJ_LAPACK_LINKED OFF)
   if(NOT BLA_VENDOR)
@@ -51,9 +54,10 @@ macro(vj_find_lapack)
   endif()
 endmacro()
 
-# Set VJ_SCALAPACK, and VJ_SCALAPACK_LIBRARIES to the first of these that links with this MPI and LAPACK: VJ_SCALAPACK_LIBRARY,
-# if it is set; what the compiler's wrapper links (Cray LibSci); LibSci without that wrapper; where LAPACK is MKL's, MKL's with
-# its BLACS for this MPI; a library of its own (netlib's, Debian's for this MPI).
+# Set VJ_SCALAPACK to whether there is a ScaLAPACK that links with this MPI and LAPACK, and VJ_SCALAPACK_LIBRARIES to
+# the first one that does. If VJ_SCALAPACK_LIBRARY is set, only that is tried. Else these are tried: what the compiler's
+# wrapper links (Cray LibSci); LibSci without that wrapper; where LAPACK is MKL's, MKL's ScaLAPACK with its BLACS for
+# this MPI; a separate library (netlib's, or Debian's for this MPI).
 function(vj_find_scalapack)
   set(CMAKE_REQUIRED_LIBRARIES MPI::MPI_C)
   check_symbol_exists(OPEN_MPI mpi.h VJ_OPEN_MPI)
@@ -73,7 +77,7 @@ function(vj_find_scalapack)
       find_library(VJ_MKL_SCALAPACK_LIBRARY NAMES mkl_scalapack_lp64 ${hints})
       find_library(VJ_MKL_BLACS_LIBRARY NAMES ${blacs} ${hints})
       if(VJ_MKL_SCALAPACK_LIBRARY AND VJ_MKL_BLACS_LIBRARY)
-        # MKL's ScaLAPACK calls its BLACS, and does not say so itself: both are kept, whatever the linker finds in use.
+        # MKL's ScaLAPACK calls its BLACS, but does not name it as a dependency, so the linker must keep both.
         set(VJ_MKL -Wl,--no-as-needed ${VJ_MKL_SCALAPACK_LIBRARY} ${LAPACK_LIBRARIES} ${VJ_MKL_BLACS_LIBRARY} -Wl,--as-needed)
         list(APPEND candidates VJ_MKL)
       endif()

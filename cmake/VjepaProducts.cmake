@@ -1,5 +1,5 @@
-# Libraries that can multiply in place of our own kernels. Each that is asked for brings a folder of src/kernels, a
-# definition for the table in library.c, and what to link.
+# Libraries that can compute matrix products in place of our own kernels. Each one that is switched on adds a folder of
+# src/kernels, a definition for the table in library.c, and libraries to link.
 include_guard()
 include(CheckFunctionExists)
 set(VJ_PRODUCT_FOLDERS "")
@@ -27,7 +27,7 @@ if(VJEPA_CBLAS)
   endif()
   find_package(BLAS REQUIRED)
   set(CMAKE_REQUIRED_LIBRARIES ${BLAS_LIBRARIES})
-  unset(VJ_CBLAS_WORKS CACHE) # the answer belongs to BLAS_LIBRARIES, which may be others than last time
+  unset(VJ_CBLAS_WORKS CACHE) # ask again, since BLAS_LIBRARIES may have changed
   check_function_exists(cblas_sgemm VJ_CBLAS_WORKS)
   unset(CMAKE_REQUIRED_LIBRARIES)
   if(NOT VJ_CBLAS_WORKS)

@@ -1,5 +1,6 @@
-# Compile for aarch64 on another Debian: its cross compiler, its arm64 packages in a folder (tests/aarch64/root.sh), and
-# qemu-user for what is run. `bash jobs/setup.sh aarch64` gets all three; preset aarch64 uses this file.
+# Toolchain file to compile for aarch64 on a Debian of another architecture. It uses Debian's cross compiler, arm64
+# packages in a folder (tests/aarch64/root.sh), and qemu-user to run programs. `bash jobs/setup.sh aarch64` gets all
+# three; preset aarch64 uses this file.
 set(CMAKE_SYSTEM_NAME Linux)
 set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)
@@ -12,7 +13,7 @@ set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 set(CMAKE_CROSSCOMPILING_EMULATOR qemu-aarch64-static -L ${CMAKE_SYSROOT})
 
-# pkg-config, MPI and HDF5 would otherwise answer for the machine that compiles.
+# Without these settings pkg-config, MPI and HDF5 would be those of the machine that compiles.
 set(libraries ${CMAKE_SYSROOT}/usr/lib/aarch64-linux-gnu)
 set(ENV{PKG_CONFIG_SYSROOT_DIR} ${CMAKE_SYSROOT})
 set(ENV{PKG_CONFIG_LIBDIR} ${libraries}/pkgconfig:${CMAKE_SYSROOT}/usr/share/pkgconfig)

@@ -3,8 +3,8 @@
 #   fetch_demo_media.sh DIR
 # Leaves DIR/media/photos (Fashion-MNIST), DIR/media/train and DIR/media/val (films for the backgrounds).
 # Needs no root: packages are downloaded and unpacked in a temporary folder, not installed. Their licences stay in
-# DIR/media/copyright. Safe to run again: what is there already is not fetched again.
-# Cost: about 160 MB of download, half a minute; 59 MB stay.
+# DIR/media/copyright. Safe to run again: files that are already there are not fetched again.
+# Cost: a download of about 160 MB, which takes half a minute; 59 MB stay on disk.
 set -euo pipefail
 
 [ $# -eq 1 ] || { echo "usage: $0 DIR" >&2; exit 2; }

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# Sourced by scripts that take files from Debian packages: fetch PACKAGE FOLDER:FILE... into $media, once. Needs no root:
-# packages are downloaded and unpacked in a temporary folder, not installed. Their licences stay in $media/copyright.
+# Scripts that take files from Debian packages source this: fetch PACKAGE FOLDER:FILE... copies files into $media, once.
+# It needs no root: packages are downloaded and unpacked in a temporary folder, not installed. Their licences stay in
+# $media/copyright.
 set -euo pipefail
 
 media=${media:?set media to the folder to fill before sourcing this}
@@ -11,13 +12,13 @@ trap 'rm -rf "$scratch"' EXIT
 
 fail() { echo "$0: $*" >&2; exit 1; }
 
-# have FOLDER:FILE...: all of them are in place already
+# have FOLDER:FILE...: succeed if all of them are already in place.
 have() {
   local item
   for item in "$@"; do [ -s "$media/${item%%:*}/$(basename "$item")" ] || return 1; done
 }
 
-# A fresh system has no package lists yet: as root they are brought in when the first try fails.
+# Download a package. A fresh system has no package lists yet: when the first try fails, root fetches the lists.
 download() {
   (cd "$scratch" && apt-get -qq download "$1") >"$scratch/log" 2>&1 && return 0
   [ "$(id -u)" -eq 0 ] || return 1
@@ -25,7 +26,7 @@ download() {
   (cd "$scratch" && apt-get -qq download "$1") >"$scratch/log" 2>&1
 }
 
-# fetch PACKAGE FOLDER:FILE...: each FILE of the package goes to media/FOLDER; packages gzip some documentation
+# fetch PACKAGE FOLDER:FILE...: copy each FILE of the package to $media/FOLDER; unpack it where the package has FILE.gz.
 fetch() {
   local package=$1 item file target unpacked
   shift

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # From video files to a probe table in one command: ten minutes on two cores with AMX, half an hour with AVX2.
 #   bash jobs/quickstart.sh [--dir DIR] [--ranks N] [--seed S] [--small]
-# Makes FM-Motion-48 (photographs of clothes moving in eight ways over real video) as 14,848 video files, packs them into clip stores,
-# pretrains a small V-JEPA on N MPI ranks (default 2) while it measures what the features are worth, trains probes on the frozen
-# encoder and on two random ones, prints the table, and shows all of it on a page, DIR/report.html. Everything lands in DIR (default ./quickstart). Safe to run again: it
-# goes on where it was, or says it is done.
+# Makes FM-Motion-48 (photographs of clothes moving in eight ways over real video) as 14,848 video files, packs them
+# into clip stores, pretrains a small V-JEPA on N MPI ranks (default 2) while it measures what the features are worth,
+# trains probes on the frozen encoder and on two random ones, prints the table, and shows all of it on a page,
+# DIR/report.html. Everything lands in DIR (default ./quickstart). Safe to run again: it goes on where it was, or says
+# it is done.
 # --small does the same with a tenth of the videos and a fifth of the steps, in a few minutes: it shows the way, not the effect.
 # Downloads 160 MB of Debian packages (photographs and film); takes 5 GB of disk.
 # Expected: average-pool accuracy far above both random encoders, motion with few labels likewise; see README.md.
@@ -44,7 +45,7 @@ fi
 [ -n "${VJEPA_BIN:-}" ] || (cd "$root" && bash jobs/setup.sh)
 # shellcheck source=jobs/mpi_env.sh
 . "$root/jobs/mpi_env.sh"
-bin=${VJEPA_BIN:-$root/build/bin} # set: these programs are taken as they are
+bin=${VJEPA_BIN:-$root/build/bin} # programs in VJEPA_BIN are used as they are
 config=$root/jobs/configs/quickstart.yaml
 videos=() pretrain=(--set watch.every=1400) probe=()
 if [ -n "$small" ]; then

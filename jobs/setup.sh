@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Install the Debian packages vjepa needs and build it: what jobs/quickstart.sh and tests/run.sh do first.
+# Installs the Debian packages that vjepa needs, and builds it. jobs/quickstart.sh and tests/run.sh do this first.
 #   bash jobs/setup.sh [PRESET]      # release, dev, asan or cuda-emulated; binaries land in build/bin (build-asan/bin ...)
 #   bash jobs/setup.sh cuda          # also get NVIDIA's compiler from the Python package index, and build with it
 #   bash jobs/setup.sh aarch64       # for ARM processors, on any Debian: a cross compiler, qemu, arm64 packages in build-aarch64-root
-# Without PRESET what is configured in build/ is kept, else release.
-# As root missing packages are installed; as anybody else the command to ask for is printed. Safe to run again.
+# Without PRESET the configuration in build/ is kept; if there is none, it is release.
+# As root, it installs missing packages; for any other user it prints the command that installs them. Safe to run again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=${1:-}
@@ -14,17 +14,18 @@ packages=(build-essential cmake ninja-build pkg-config ca-certificates
     libavformat-dev libavcodec-dev libswscale-dev libavutil-dev
     libyaml-dev libjansson-dev librandom123-dev libxxhash-dev zlib1g-dev libturbojpeg0-dev libseccomp-dev
     libcmocka-dev procps hdf5-tools python3-h5py python3-pil gnuplot-nox
-    libscalapack-openmpi-dev libopenblas0-openmp) # vjepa-spectrum, and a BLAS that is fast
+    libscalapack-openmpi-dev libopenblas0-openmp) # for vjepa-spectrum, and a fast BLAS
 [ "$preset" != cuda ] || packages+=(python3-pip)
 case $preset in dev | asan) packages+=(libdnnl-dev libopenblas-openmp-dev ffmpeg) ;; esac # for tests: train.products, packing
 
-# Three for tests/convert, tidy for pages, the others for tests/slurm.
+# For tests alone: python3-torch, -xxhash and -yaml for tests/convert, tidy for HTML pages, iproute2 for runs on two
+# nodes, slurm and munge for tests/slurm, shellcheck for the job scripts.
 [ "$preset" != dev ] || packages+=(valgrind iproute2 tidy python3-torch python3-xxhash python3-yaml
     slurm-wlm slurm-wlm-basic-plugins slurm-wlm-torque munge shellcheck)
 [ "$preset" != dev ] || packages+=(libsimgrid-dev) # the simulated scaling study
 
-# For tests/packaging: pip. For tests/modules: one of the two module systems, which exclude each other as packages, and what the
-# other one needs.
+# pip is for tests/packaging. tests/modules needs both module systems, which exclude each other as packages: install
+# one, and what the other one needs.
 if [ "$preset" = dev ]; then
     packages+=(python3-pip tcl lua5.3 lua-posix lua-filesystem lua-term lua-json)
     dpkg-query -W -f='${Status}\n' lmod 2>/dev/null | grep -q 'ok installed' || packages+=(environment-modules)
@@ -48,8 +49,9 @@ if ((${#missing[@]})); then
     apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# NVIDIA's compiler for a machine without: 109 MB, in a folder of the checkout; and its disassembler, for tests/cuda_compile (6 MB), which
-# tests also get where the compiler is. Running needs the driver, and cuBLASLt for speed.
+# Where there is no nvcc, the preset cuda gets NVIDIA's compiler: 109 MB, in a folder of the checkout. The disassembler
+# (6 MB) is for tests/cuda_compile; the preset dev also gets it where nvcc is. Running on a GPU needs the driver, and
+# cuBLASLt for speed.
 there() { command -v "$1" >/dev/null || [ -x "/usr/local/cuda/bin/$1" ]; }
 wheels=()
 [ "$preset" != cuda ] || there nvcc || wheels+=(nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88
@@ -60,7 +62,7 @@ fi
 folder=build-cuda-compiler
 if ((${#wheels[@]})) && [ "$(cat $folder/wheels 2>/dev/null)" != "${wheels[*]}" ]; then
     echo "== getting from the Python package index: ${wheels[*]}"
-    rm -rf $folder # pip adds nothing to what is there
+    rm -rf $folder # pip does not replace what is already there
     if python3 -m pip install --quiet --no-deps --target $folder "${wheels[@]}"; then
         echo "${wheels[*]}" >$folder/wheels
     elif [ "$preset" = cuda ]; then

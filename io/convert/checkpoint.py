@@ -1,4 +1,4 @@
-"""Checkpoint files of vjepa (io/store/ckpt/ckpt.h), written and read whole by one process."""
+"""Reads and writes checkpoint files of vjepa (io/store/ckpt/ckpt.h) as a whole, in one process."""
 import os
 import re
 import socket
@@ -17,7 +17,8 @@ STATE = ("step", "samples", "seed", "bad_steps", "store_fingerprint")
 
 
 def _sums(values):
-    """A checksum for each block: as many rows (along the first axis) as fit in 1 MiB of float32, at least one."""
+    """Return a checksum for each block of rows (along the first axis). A block has the rows that fit in 1 MiB as
+    float32, and at least one."""
     row = values[0].size
     rows = min(max(BLOCK_BYTES // (4 * row), 1), len(values))
     bytes_of = memoryview(np.ascontiguousarray(values)).cast("B")
@@ -27,13 +28,13 @@ def _sums(values):
 
 
 def put_text(item, name, text):
-    """Of fixed length, as the programs write and read it."""
+    """Write a text attribute of fixed length, as the programs write and read it."""
     data = text.encode()
     item.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data) + 1))
 
 
 def put_head(file, name, version, code):
-    """The attributes that every file of vjepa begins with (docs/formats.md)."""
+    """Write the attributes that every file of vjepa has (docs/formats.md)."""
     put_text(file, "format", name)
     file.attrs["version"] = np.int64(version)
     put_text(file, "code", code)
@@ -43,7 +44,8 @@ def put_head(file, name, version, code):
 
 
 def architecture(shape):
-    """What a checkpoint says of the encoder of a settings.Shape (vj_ckpt_architecture in io/store/ckpt/ckpt.h)."""
+    """Return the attributes by which a checkpoint describes its encoder (vj_ckpt_architecture in io/store/ckpt/ckpt.h);
+    shape is a settings.Shape."""
     return {"kind": "vit", "positions": "sincos", "width": shape.width, "depth": shape.depth, "heads": shape.heads,
             "hidden": shape.hidden, "patch": shape.patch, "tubelet": shape.tubelet, "channels": 3, "prefix_tokens": 0,
             "uniform_power": int(shape.uniform_power), "eps": float(np.float32(1e-6)), "frames": shape.frames,
@@ -51,10 +53,12 @@ def architecture(shape):
 
 
 def write(path, state, config, shape, tensors, code):
-    """Write `tensors`, name to a float32 array, with the state (numbers of STATE; no roll-backs: absent is zero)."""
+    """Write a checkpoint: `tensors` is {name: float32 array}, `state` has the numbers of STATE. The number of
+    roll-backs is not written, which means zero."""
 
     def fill(part):
-        # Format 1.8, as all files of vjepa: checksums in HDF5's own structures, and the length in the superblock.
+        # HDF5's format of version 1.8, as in all files of vjepa: it has checksums in HDF5's own structures, and the
+        # length of the file in the superblock.
         with h5py.File(part, "w", libver=("v108", "v108")) as file:
             put_head(file, FORMAT, VERSION, code)
             for name, values in tensors.items():
@@ -76,7 +80,7 @@ def write(path, state, config, shape, tensors, code):
 
 
 def newest(path):
-    """The newest checkpoint of a run's folder; another path stays as it is."""
+    """Return the newest checkpoint in the folder of a run. A path that is no folder is returned as it is."""
     if not os.path.isdir(path):
         return path
     found = [(int(name[5:-3]), name) for name in os.listdir(path) if re.fullmatch(r"step_[0-9]+[.]h5", name)]
@@ -86,12 +90,13 @@ def newest(path):
 
 
 class Reader:
-    """An open checkpoint: state, config, architecture ({}: not said), and its tensors by name, each against its checksums."""
+    """An open checkpoint: its state, config and architecture ({} if the file does not say), and its tensors by name,
+    each verified against its checksums when it is read."""
 
     def __init__(self, path):
         self.path = path
         if not h5py.is_hdf5(path):
-            open(path, "rb").close()  # says what is wrong with the path, if that is all
+            open(path, "rb").close()  # raises OSError if the path itself is wrong
             raise Refused(f"{path} is not an HDF5 file")
         self.file = h5py.File(path, "r")
         found = self._text("format"), self.file.attrs.get("version")
@@ -116,14 +121,15 @@ class Reader:
         return value.decode() if isinstance(value, bytes) else value
 
     def check_architecture(self, shape):
-        """Refuse what the published code cannot run, or what the configuration tells otherwise. Older files say none."""
+        """Refuse an encoder that the published code cannot run, or that is not that of the configuration. Older files
+        do not describe their encoder."""
         want = architecture(shape)
         for name, found in self.architecture.items():
             if found != want.get(name):
                 raise Refused(f"{self.path} holds an encoder with {name} {found}, its configuration says {want.get(name)}")
 
     def __getitem__(self, name):
-        """As float32; an exported encoder may be stored as bf16, the upper halves of such numbers."""
+        """Return a tensor as float32. An exported encoder may be stored as bf16, the upper halves of such numbers."""
         dataset = self.file[name]
         values = dataset.astype("<f4")[...]
         bf16 = dataset.id.get_type().get_size() == 2
@@ -138,7 +144,8 @@ class Reader:
 
 
 def clips_fingerprint(stores):
-    """What a checkpoint records of the clip stores it was trained on, in their order (io/store/clips/reader.c)."""
+    """Return the fingerprint that a checkpoint records of the clip stores it was trained on, in their order
+    (io/store/clips/reader.c)."""
     value = None
     for store in stores:
         with h5py.File(f"{store}/index.h5", "r") as index:

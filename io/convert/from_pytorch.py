@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Published V-JEPA checkpoint to vjepa checkpoint; read main() first."""
+"""Converts a published V-JEPA checkpoint to a vjepa checkpoint. Read main() first."""
 import dataclasses
 import os
 
@@ -45,8 +45,8 @@ a published attentive probe, with the names of its classes, one a line in the or
 exit codes: 0 done, 1 the file is not converted, 2 wrong option or configuration"""
 
 FROM_KEY = {"encoder": "encoder", "predictor": "predictor", "target": "target_encoder"}
-# The encoder's tables are as they were made. The target's went through the moving average, whose rounding in float32
-# carries them off: by 7e-5 in the published 90000 updates.
+# Largest accepted differences from the computed position tables. Those of encoder and predictor are as they were made.
+# The target's went through the moving average, whose rounding changed it by 7e-5 in the published 90000 updates.
 TABLE_TOLERANCE = {"encoder": 1e-6, "predictor": 1e-6, "target": 3e-4}
 
 
@@ -54,7 +54,7 @@ TABLE_TOLERANCE = {"encoder": 1e-6, "predictor": 1e-6, "target": 3e-4}
 
 
 def table_error(found, shape):
-    """Largest difference from the table of a shape; infinite if there is no such table, or for NaN."""
+    """Return the largest difference from the table of a shape; infinite if the shape has no such table, or for NaN."""
     tokens, width = found.shape[1:]
     if np.prod(shape.grid) != tokens or (not shape.uniform_power and width % 8):
         return np.inf
@@ -63,7 +63,7 @@ def table_error(found, shape):
 
 
 def clip_shapes(shape, tokens):
-    """All shapes with square clips of that many tokens, and either kind of table."""
+    """Yield all shapes whose clips are square and have this number of tokens, with either kind of table."""
     for side in range(1, int(tokens**0.5) + 1):
         if tokens % (side * side) == 0:
             clip = {"frames": tokens // (side * side) * shape.tubelet, "crop": side * shape.patch}
@@ -77,7 +77,7 @@ def describe_clip(shape):
 
 
 def check_table(key, name, found, candidates):
-    """The candidate whose table it is; refused if it is none's."""
+    """Return the candidate that has the table `found`, and the largest difference. Refuse a table that none has."""
     if found.ndim != 3 or found.shape[0] != 1:
         raise Refused(f"{key}: {name} is {list(found.shape)}, expected [1, tokens, width]")
     errors = [(table_error(found, shape), i) for i, shape in enumerate(candidates)]
@@ -89,7 +89,8 @@ def check_table(key, name, found, candidates):
 
 
 def check_tables(tables, shape, given):
-    """Find frames, crop and uniform_power by the tables, unless they are given; returns what to say of each."""
+    """Return the shape, with frames, crop and uniform_power found by the tables unless they are given, and a text about
+    the tables."""
     said = []
     for key, found in tables.items():
         name = published.TABLE["predictor" if key == "predictor" else "encoder"]
@@ -103,7 +104,7 @@ def check_tables(tables, shape, given):
 
 
 def reconcile(shape, config):
-    """The shape of a configuration, which must agree with what the tensors tell."""
+    """Return the shape of a configuration. It must agree with the shape that was found from the tensors."""
     want = config.shape()
     for field, key in settings.KEYS.items():
         found = getattr(shape, field)
@@ -113,7 +114,7 @@ def reconcile(shape, config):
 
 
 def published_shape(shape):
-    """Fill in what the published sizes have, where there is no configuration."""
+    """Return the shape with the numbers of heads of its published size; for a checkpoint without a configuration."""
     size = settings.size_of(shape)
     if size is None:
         raise Misused(f"the number of heads cannot be known: width {shape.width} and depth {shape.depth} are no "
@@ -140,7 +141,7 @@ def check_networks(networks, shape):
 
 
 def moments(opt, networks):
-    """Tensors of the two moments under vjepa's names, and the number of updates made; ({}, None): there are none."""
+    """Return the tensors of the two moments under vjepa's names, and the number of updates; ({}, None) without any."""
     if not isinstance(opt, dict) or set(opt) != {"state", "param_groups"}:
         raise Refused("opt is not the state of a PyTorch optimiser: a dictionary of state and param_groups")
     if not opt["state"]:
@@ -198,7 +199,7 @@ def make_state(content, config, updates, clips):
         raise Misused(f"{config.where}: train.batch is {batch}, the checkpoint was trained with {batch_size} clips on "
                       f"each of {world_size} devices, {batch_size * world_size}")
     skipped = step - updates if updates is not None else 0
-    # The loss scaler skips a step now and then. Many more are a wrong number of steps.
+    # The loss scaler skips a few steps. If many more are missing, the number of steps is wrong.
     if not 0 <= skipped <= 20 + step // 100:
         raise Misused(f"the optimiser made {updates} updates, but {epochs} epochs of train.steps_per_epoch "
                       f"{config['train.steps_per_epoch']} ({config.where}) are {step}: give --config with the right "

@@ -1,6 +1,6 @@
 """
-Attentive probes: those of the published code (`classifier` of V-JEPA, `classifiers` of V-JEPA 2's sweep) and files of vjepa
-(docs/formats.md, Probe). Tensors have the same names and dimensions in both.
+Converts attentive probes between those of the published code (`classifier` of V-JEPA, `classifiers` of V-JEPA 2's
+sweep) and probe files of vjepa (docs/formats.md, Probe). Tensors have the same names and dimensions in both.
 """
 import os
 import re
@@ -17,10 +17,10 @@ from program import Misused, Refused
 
 FORMAT, VERSION = "vjepa-probe", 1
 CROSS = "pooler.cross_attention_block."
-UNUSED = {f"{CROSS}xattn.proj.weight", f"{CROSS}xattn.proj.bias"}  # of V-JEPA; never applied
-# Keys beside the weights; all of them are of the training of the probe, which vjepa does not go on with.
+UNUSED = {f"{CROSS}xattn.proj.weight", f"{CROSS}xattn.proj.bias"}  # V-JEPA has them, but never applies them
+# Keys beside the weights. They are only needed to continue training the probe, which vjepa does not do.
 LEFT = ("opt", "scaler", "epoch", "batch_size", "world_size", "lr")
-# Heads do not show in any tensor. V-JEPA: as many as the encoder; V-JEPA 2: 16.
+# No tensor shows the number of heads. A probe of V-JEPA has as many as the encoder (by width), one of V-JEPA 2 has 16.
 HEADS = {192: 3, 384: 6, 768: 12, 1024: 16, 1280: 16}
 HEADS_2 = 16
 TEXTS = ("name", "task", "encoder", "kind", "features", "preset", "precision", "split", "description", "blocks_on")
@@ -29,7 +29,7 @@ DIGESTS = ("seed", "encoder_digest", "train_digest", "split_digest", "class_dige
 
 
 def expected(width, classes, depth):
-    """Name to dimensions of all tensors."""
+    """Return {name: dimensions} of all tensors of a probe."""
     tensors = {
         "pooler.query_tokens": (1, 1, width),
         f"{CROSS}norm1.weight": (width,),
@@ -51,7 +51,7 @@ def expected(width, classes, depth):
 
 
 def weights_digest(tensors):
-    """The sum over all tensors, in any order."""
+    """Return the digest of a probe's weights: the sum of its tensors' digests, in any order."""
     each = (xxhash.xxh3_64_intdigest(np.ascontiguousarray(t, "<f4").tobytes(), seed=xxhash.xxh3_64_intdigest(name.encode()))
             for name, t in tensors.items())
     return sum(each) % 2**64
@@ -72,7 +72,7 @@ def is_published(content):
 
 
 def _choose(content, head):
-    """The state of one classifier, and whether it is of V-JEPA 2."""
+    """Return the state of one classifier, and whether it is of V-JEPA 2."""
     if "classifiers" not in content:
         if head is not None:
             raise Misused("--head chooses one of the classifiers of a sweep; this file has one classifier")
@@ -185,7 +185,7 @@ def _write(path, facts, tensors, names, code):
 
 
 def is_ours(path):
-    """A probe's file of vjepa. What cannot be opened is left to those who say why."""
+    """Return whether a path is a probe file of vjepa. Files that cannot be opened are not; the next reader says why."""
     if not os.path.isfile(path) or not h5py.is_hdf5(path):
         return False
     with h5py.File(path, "r") as file:
@@ -223,7 +223,7 @@ def to_published(arguments):
     if second and depth > 1 and facts["blocks_on"] == "query":
         raise Misused(f"{path} has blocks on the query, which V-JEPA 2 does not: leave --classifiers out")
     state = {f"module.{name}": torch.from_numpy(tensors[name]) for name in expected(width, classes, depth)}
-    if not second:  # V-JEPA's class has a projection, which it never applies
+    if not second:  # V-JEPA's classifier has a projection, which it never applies
         state.update({f"module.{CROSS}xattn.proj.weight": torch.zeros(width, width),
                       f"module.{CROSS}xattn.proj.bias": torch.zeros(width)})
     content = {"classifiers": [state]} if second else {"classifier": state}

@@ -1,4 +1,4 @@
-"""What the converters share as programs: help, messages on stderr, exit codes 0 done, 1 failed, 2 wrong usage."""
+"""Code that the converters share: help, messages on stderr, and exit codes (0 done, 1 failed, 2 wrong usage)."""
 import argparse
 import importlib.util
 import os
@@ -7,7 +7,7 @@ import sys
 
 
 class Refused(Exception):
-    """Why a file is not converted: exit code 1."""
+    """The reason why a file is not converted; exit code 1."""
 
     code = 1
 
@@ -32,7 +32,7 @@ def parser(description, example):
 
 
 def run(work, arguments):
-    """Do the work; say in one place what went wrong."""
+    """Do the work. If it fails, print the reason and exit."""
     name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
     try:
         work(arguments)
@@ -48,13 +48,13 @@ def _say(name, what, code):
 
 
 def listed(lines, most=20):
-    """Lines of a message; the first ones if there are too many to read."""
+    """Join lines to a text for a message: the first `most` of them, and how many more there are."""
     more = [] if len(lines) <= most else [f"and {len(lines) - most} more"]
     return "".join(f"\n  {line}" for line in list(lines)[:most] + more)
 
 
 def publish(path, write):
-    """write(part) fills a file beside `path`; it gets its name when it is whole and on disk."""
+    """Call write(part), which fills a file beside `path`, and rename it to `path` when it is whole and on disk."""
     part = f"{path}.{secrets.token_hex(4)}.part"
     try:
         write(part)

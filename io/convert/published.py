@@ -1,7 +1,7 @@
 """
-The published V-JEPA checkpoint: names and dimensions of its tensors, its position tables, the numbering of its
-optimiser. Tensors have the same names, dimensions and meaning in a checkpoint of vjepa, except that position tables are
-not stored there: they follow from the configuration.
+The published V-JEPA checkpoint: the names and dimensions of its tensors, its position tables, and the numbering of its
+optimiser's parameters. Tensors have the same names, dimensions and meaning in a checkpoint of vjepa. Position tables
+are not stored there, since they follow from the configuration.
 """
 import pickletools
 import zipfile
@@ -13,12 +13,12 @@ from program import Refused
 from settings import Shape
 
 KEYS = ("encoder", "predictor", "opt", "scaler", "target_encoder", "epoch", "loss", "batch_size", "world_size", "lr")
-PREFIX = "module.backbone."  # distributed wrapper and multi-mask wrapper
+PREFIX = "module.backbone."  # from the wrapper for distributed training, and the one for several masks
 TABLE = {"encoder": "pos_embed", "predictor": "predictor_pos_embed"}
 
 
 def block(name, width, hidden):
-    """Name to dimensions of one transformer block."""
+    """Return {name: dimensions} of one transformer block."""
     return {
         f"{name}.norm1.weight": (width,),
         f"{name}.norm1.bias": (width,),
@@ -36,7 +36,8 @@ def block(name, width, hidden):
 
 
 def encoder_tensors(s: Shape):
-    """Name to dimensions, in the published order, which numbers the optimiser's state. Without the table."""
+    """Return {name: dimensions} of an encoder without its position table, in the published order, which numbers the
+    optimiser's state."""
     tensors = {"patch_embed.proj.weight": (s.width, 3, s.tubelet, s.patch, s.patch),
                "patch_embed.proj.bias": (s.width,)}
     for i in range(s.depth):
@@ -55,7 +56,8 @@ def predictor_tensors(s: Shape):
 
 
 def table(width, grid, uniform_power):
-    """Sines and cosines of time, row and column, cut to the width: float32 [1, tokens, width] (docs/method.md, section 2)."""
+    """Return the position table, float32 [1, tokens, width]: sines and cosines of time, row and column, cut to the
+    width (docs/method.md, section 2)."""
     axis = (2 * ((width + 5) // 6),) * 3 if uniform_power else (width // 2, width // 4, width // 4)
     columns = []
     for w, coordinate in zip(axis, np.indices(grid).reshape(3, -1)):
@@ -66,8 +68,9 @@ def table(width, grid, uniform_power):
 
 def adam_groups(encoder, predictor):
     """
-    The optimiser's four groups as lists of (network, name). `encoder` and `predictor` are name to dimensions in the
-    order of the checkpoint, tables included: they have a number, but no state. Numbers run through the groups.
+    Return the optimiser's four groups as lists of (network, name). `encoder` and `predictor` are {name: dimensions} in
+    the order of the checkpoint. They include the position tables, which have a number, but no state. Numbers run on
+    through the groups.
     """
     networks = {"encoder": encoder, "predictor": predictor}
     return [[(network, name) for name, dims in networks[network].items() if decays(name, dims) == decay]
@@ -75,21 +78,21 @@ def adam_groups(encoder, predictor):
 
 
 def decays(name, dims):
-    """Weight decay applies."""
+    """Return whether weight decay applies to a tensor."""
     return len(dims) > 1 and "bias" not in name
 
 
 # ------------------------------------------------------------------------------------------------ reading
 
 
-# The only names that tensors in dictionaries refer to. They are looked for here, since torch.load(weights_only=True)
-# refuses even numbers with a point before torch 2.
+# The only names to which a pickle of tensors in dictionaries refers. This file checks them itself, since before torch 2
+# torch.load(weights_only=True) refuses even floating-point numbers.
 PLAIN = {("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")}
 IMPORTS = {"GLOBAL", "STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"}
 
 
 def _check_plain(path):
-    """Refuse a file whose pickle names anything that could run code; all that torch.save writes is named by GLOBAL."""
+    """Refuse a file whose pickle refers to anything that could run code. torch.save refers to names only by GLOBAL."""
     try:
         with zipfile.ZipFile(path) as archive:
             pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
@@ -109,14 +112,14 @@ def _check_plain(path):
 
 
 def load(path, trust):
-    """The dictionary of a checkpoint file."""
+    """Return the dictionary that a checkpoint file holds."""
     if not trust:
         _check_plain(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=False)
     except OSError:
         raise
-    except Exception as e:  # whatever bytes that are no checkpoint bring about
+    except Exception as e:  # damaged files and other formats raise many kinds of errors
         reason = (str(e) or repr(e)).splitlines()[0]
         raise Refused(f"{path} cannot be read by torch {torch.__version__}: {reason}") from None
     if not isinstance(content, dict):
@@ -125,7 +128,7 @@ def load(path, trust):
 
 
 def network(content, key):
-    """The tensors of one network, without the wrappers' prefixes; {} if the checkpoint has none."""
+    """Return the tensors of one network, without the wrappers' prefixes, or {} if the checkpoint has none."""
     tensors = content.get(key, {})
     if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
         raise Refused(f"{key} is not a dictionary of tensors")
@@ -145,7 +148,7 @@ def _depth(tensors, blocks):
 
 
 def shape_of(encoder, predictor):
-    """What the dimensions tell of a model: all but frames, crop, uniform_power and heads."""
+    """Return the Shape that the dimensions show: all of it but frames, crop, uniform_power and heads."""
     needed = ["patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"]
     missing = [name for name in needed if name not in encoder]
     if missing:
@@ -168,7 +171,7 @@ def shape_of(encoder, predictor):
 
 
 def differences(label, found, expected):
-    """What is missing, unexpected or of other dimensions, a line each."""
+    """Return a line for each tensor that is missing, unexpected or of other dimensions."""
     lines = [f"{label}{name} is missing" for name in expected if name not in found]
     lines += [f"{label}{name} {list(found[name])} is unexpected" for name in found if name not in expected]
     lines += [f"{label}{name} is {list(found[name])}, expected {list(expected[name])}"

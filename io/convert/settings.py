@@ -1,11 +1,11 @@
-"""The settings of a vjepa configuration that say what a checkpoint's tensors are. src/base/settings.c has them all."""
+"""The settings of a vjepa configuration on which a checkpoint's tensors depend (src/base/settings.c has all)."""
 import dataclasses
 
 import yaml
 
 from program import Misused
 
-# As in src/base/settings.c; tests/convert/convert.sh compares them.
+# The same defaults as in src/base/settings.c; tests/convert/convert.sh compares them.
 DEFAULTS = {
     "run.seed": 234,
     "data.frames": 16,
@@ -30,7 +30,7 @@ DEFAULTS = {
     "optimizer.beta2": 0.999,
     "optimizer.eps": 1e-8,
 }
-MASKS = 2  # mask.generators, if none are given
+MASKS = 2  # the number of mask.generators if none are given
 
 # model.size: width, depth, heads, mlp_ratio
 SIZES = {
@@ -45,7 +45,7 @@ SIZES = {
 
 @dataclasses.dataclass
 class Shape:
-    """What the tensors of a model depend on, and the heads, which they do not show. `None`: not known (yet)."""
+    """The numbers on which a model's tensors depend, and the heads, which no tensor shows. None: not known (yet)."""
 
     width: int
     depth: int
@@ -64,11 +64,11 @@ class Shape:
 
     @property
     def grid(self):
-        """Tokens along time, rows, columns."""
+        """Return the numbers of tokens along time, rows and columns."""
         return self.frames // self.tubelet, self.crop // self.patch, self.crop // self.patch
 
 
-# Which setting a field of a shape stands for, in messages.
+# How messages name the settings that belong to the fields of a Shape.
 KEYS = {
     "width": "model.width",
     "depth": "model.depth",
@@ -83,7 +83,7 @@ KEYS = {
 
 
 class Settings:
-    """A configuration's values by "section.key"."""
+    """A configuration. Its values are read by "section.key"."""
 
     def __init__(self, text, where):
         self.text, self.where = text, where
@@ -98,7 +98,7 @@ class Settings:
         section, key = name.split(".")
         value, default = self.tree.get(section, {}).get(key, DEFAULTS[name]), DEFAULTS[name]
         try:
-            # YAML 1.1 takes 1e-8, without a point, for text.
+            # In YAML 1.1 a number without a point, such as 1e-8, is text.
             return float(value) if isinstance(default, float) else _same_type(value, default)
         except (TypeError, ValueError):
             raise Misused(f"{self.where}: {name} is {value!r}") from None
@@ -126,7 +126,7 @@ def _same_type(value, default):
 
 
 def size_of(shape):
-    """The model.size of a shape whose heads are not known; None: a custom one."""
+    """Return the model.size of a shape whose heads are not known, or None if it is a custom one."""
     for name, (width, depth, _, ratio) in SIZES.items():
         if (width, depth, int(width * ratio)) == (shape.width, shape.depth, shape.hidden):
             return name
@@ -134,14 +134,15 @@ def size_of(shape):
 
 
 def published_text(shape, batch_size=None, world_size=None):
-    """A configuration for a checkpoint that came without: its shape; what is not said here has the published values."""
+    """Return the text of a configuration for a checkpoint that came without one. It has the shape; all other settings
+    keep the published values."""
     tree = {"data": {"frames": shape.frames, "crop": shape.crop},
             "model": {"size": size_of(shape), "patch": shape.patch, "tubelet": shape.tubelet,
                       "uniform_power": shape.uniform_power}}
     if shape.predictor_width:
         tree["predictor"] = {"width": shape.predictor_width, "depth": shape.predictor_depth,
                              "heads": shape.predictor_heads}
-    if batch_size and world_size:  # lists of masks were cut to the shortest of a device's clips
+    if batch_size and world_size:  # the masks of a device's clips were cut to the shortest
         tree["mask"] = {"group": batch_size}
         tree["train"] = {"batch": batch_size * world_size, "microbatch": batch_size}
     return yaml.safe_dump(tree, sort_keys=False, default_flow_style=None)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""vjepa checkpoint to published V-JEPA checkpoint; read main() first."""
+"""Converts a vjepa checkpoint to a published V-JEPA checkpoint. Read main() first."""
 import math
 
 import program
@@ -32,12 +32,12 @@ examples:
 
 exit codes: 0 done, 1 the file is not converted, 2 wrong option"""
 
-# A fresh torch.cuda.amp.GradScaler.
+# The state of a new torch.cuda.amp.GradScaler.
 SCALER = {"scale": 65536.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 0}
 
 
 def expected_tensors(shape, has_moments):
-    """The names of vjepa with their dimensions."""
+    """Return {vjepa's name: dimensions} of all tensors."""
     encoder, predictor = published.encoder_tensors(shape), published.predictor_tensors(shape)
     parts = {"model/encoder": encoder, "model/predictor": predictor, "model/target": encoder}
     if has_moments:
@@ -47,7 +47,7 @@ def expected_tensors(shape, has_moments):
 
 
 def network(reader, part, names, table, width, shape):
-    """A network's tensors as the published code names and orders them."""
+    """Return a network's tensors with the names and the order of the published code."""
     found = {table: torch.from_numpy(published.table(width, shape.grid, shape.uniform_power))}
     found.update({name: torch.from_numpy(reader[f"model/{part}/{name}"]) for name in names})
     return {published.PREFIX + name: t for name, t in found.items()}
@@ -57,7 +57,8 @@ def optimiser(reader, config, ordered, updates):
     groups = published.adam_groups(ordered["encoder"], ordered["predictor"])
     state, param_groups, number = {}, [], 0
     for i, group in enumerate(groups):
-        # The schedules set lr and weight_decay of a group before each update; not the decay of those with WD_exclude.
+        # The published schedules set lr and weight_decay of a group before each update, but not the decay of groups
+        # with WD_exclude.
         excluded = {"WD_exclude": True} if i >= 2 else {}
         param_groups.append({"params": list(range(number, number + len(group))), **excluded,
                              "weight_decay": 0 if excluded else config["optimizer.weight_decay"],

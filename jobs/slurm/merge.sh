@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The table of a campaign of probes, from the parts that the tasks of jobs/slurm/probe.sh wrote; jobs/submit SITE probe
-# submits both. It runs whether the tasks succeeded or not: a part that is missing is named.
+# Makes the table of a campaign of probes from the parts that the tasks of jobs/slurm/probe.sh wrote; jobs/submit SITE
+# probe submits both. It runs whether or not the tasks succeeded, and names the parts that are missing.
 # By hand: sbatch ... jobs/slurm/merge.sh --parts N SITE CONFIG.yaml --out DIR
 #
 # Cost: a second on one core.
-# Expected: DIR/results.csv, results.json, results.md, and the table in the log; exit code 1 and the names of missing parts else.
+# Expected: DIR/results.csv, results.json, results.md, and the table in the log; else exit code 1 and the names of
+# missing parts.
 #SBATCH --job-name=vjepa-merge
 #SBATCH --requeue
 #SBATCH --open-mode=append

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Packing videos into a clip store, as a chain of jobs: each goes on with the shards that are missing, until index.h5 is there.
+# Packs videos into a clip store, in a chain of jobs: each adds shards that are missing, until index.h5 is there.
 #   jobs/submit SITE pack CONFIG.yaml --set pack.store=NAME.clips [options of vjepa-pack]
-# By hand as jobs/slurm/pretrain.sh says.
+# jobs/slurm/pretrain.sh says how to submit by hand.
 #
-# Cost: decoding; a core does 4500 frames of 240p a second or 350 of 720p. vjepa-plan CONFIG.yaml counts core hours and the size of
-# the store for your lists. One node unless --nodes says more; the store is the same.
+# Cost: decoding. A core decodes 4500 frames of 240p a second, or 350 of 720p. vjepa-plan CONFIG.yaml computes core
+# hours and the size of the store for your lists. The job takes one node unless --nodes says more, for the same store.
 # Expected: NAME.clips with ledger.csv, which has a verdict on each file. Submitted again, it says that the store is complete.
 #SBATCH --job-name=vjepa-pack
 #SBATCH --signal=B:USR1@60

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a campaign would cost on this machine, before it begins: vjepa-plan, on a compute node, whose cores it counts.
+# Says what a campaign would cost on this machine, before it begins: vjepa-plan, on a compute node, counts its cores.
 #   jobs/submit SITE plan CONFIG.yaml [options of vjepa-plan] --out DIR
 # vjepa-plan also runs without a job, on a login node, with the description of a machine (--cluster jobs/configs/cluster_*.yaml).
 #

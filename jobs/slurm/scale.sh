@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Scaling of the training step: vjepa-bench step on 1, 2, 4, ... ranks of the job, then on all; a clip for each rank (weak), and
-# as many clips as the job has ranks for any number of them (strong). With --set parallel.tensor=T over tensor groups.
+# Measures how the training step scales: vjepa-bench step on 1, 2, 4, ... ranks of the job, then on all. Weak scaling
+# has one clip for each rank; strong scaling has as many clips as the job has ranks, on any number of ranks. With --set
+# parallel.tensor=T tensor groups of T ranks take the place of ranks.
 #   jobs/submit --nodes N SITE scale CONFIG.yaml [options of vjepa-bench step] --out DIR
 #
-# Cost: about half a minute for each study and number of ranks, and again for the second pass (VJEPA_SCALE_PASSES); strong scaling
-# on one rank takes as many times longer as the job has ranks.
-# Expected: DIR/STUDY.RANKS.PASS.json of each (phases, peaks, memory); DIR/scaling.csv: seconds a step (min, median, max), clips a
-# second, efficiency, node hours for 1000 steps; DIR/phases.csv: phases over the ranks, with the slowest rank and its node; and
-# DIR/report.md with plots. vjepa-scale --help says how they are made.
+# Cost: about half a minute for each study and number of ranks, and again for the second pass (VJEPA_SCALE_PASSES sets
+# the number of passes). Strong scaling on one rank takes longer, by a factor of the number of ranks of the job.
+# Expected: DIR/STUDY.RANKS.PASS.json of each (phases, peaks, memory); DIR/scaling.csv: seconds per step (min, median,
+# max), clips per second, efficiency, node hours for 1000 steps; DIR/phases.csv: phases over the ranks, with the slowest
+# rank and its node; and DIR/report.md with plots. vjepa-scale --help says how they are made.
 #SBATCH --job-name=vjepa-scale
 #SBATCH --open-mode=append
 set -euo pipefail

@@ -4,14 +4,14 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin_job embed "$@"
 
-# --encoder RUN, a folder, is the last checkpoint of a finished run.
+# If --encoder names a folder, take the last checkpoint of that finished run.
 for ((i = 0; i + 1 < ${#arguments[@]}; i++)); do
     run=${arguments[i + 1]}
     if [ "${arguments[i]}" != --encoder ] || [ ! -d "$run" ]; then continue; fi
     arguments[i + 1]=$(last_checkpoint "$run")
 done
 
-# The file appears when it is whole; one that was there before was made by an earlier job, and the program judges it.
+# The file appears only when it is whole. If it was there before, an earlier job made it, and the program judges it.
 began
 is_done() { [ "$out" -nt "$record/began-$job-$index" ]; }
 progress() { echo 0; }

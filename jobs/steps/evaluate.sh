@@ -5,7 +5,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 begin_job evaluate "$@"
 
-# NAME=RUN, a folder, is the last checkpoint of a finished run.
+# If NAME=RUN names a folder, take the last checkpoint of that finished run.
 for ((i = 1; i < ${#arguments[@]}; i++)); do
     run=${arguments[i]#*=}
     if [[ ${arguments[i]} != [!-]*=* ]] || [ "${arguments[i - 1]}" = --set ] || [ ! -d "$run" ]; then continue; fi
@@ -13,7 +13,7 @@ for ((i = 1; i < ${#arguments[@]}; i++)); do
 done
 
 part=()
-if [ -n "$option_parts" ]; then # a task of a job array: a chain of its own, in a folder of its own
+if [ -n "$option_parts" ]; then # this is a task of a job array, with its own chain of jobs and its own folder
     campaign=$out
     out=$campaign/part_${index}_of_$option_parts
     part=(--part "$index/$option_parts")
@@ -23,7 +23,7 @@ if [ -n "$option_parts" ]; then # a task of a job array: a chain of its own, in 
         for ((k = 1; k <= option_parts; k++)); do [ -e "$campaign/part_${k}_of_$option_parts/complete" ] || return 1; done
     }
 
-    # Whoever finds that all parts are complete makes the table. Two may do so at the same time: they write the same files.
+    # The task that finds all parts complete makes the table. Two may do so at the same time; they write the same files.
     completed() { # CODE
         record_event end "$1" "part $index is complete"
         if ! all_complete; then

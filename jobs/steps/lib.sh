@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034 # scripts that source this read what it sets
-# Sourced by jobs/submit, jobs/status and the steps: options, the site file, where a step writes, and the chain of jobs that
-# repeats a step until it is done. Read chain() first.
+# jobs/submit, jobs/calibrate and the steps source this file. It reads options and the site file, finds where a step
+# writes, and runs the chain of jobs that repeats a step until it is done. Read chain() first.
 jobs=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 say() { echo "$(date +%Y-%m-%dT%H:%M:%S) $*"; }
@@ -14,8 +14,9 @@ die() { # EXIT_CODE MESSAGE
 options=()   # the options before SITE, which each job of a chain passes on to the next
 site='' step='' arguments=()
 
-# [--nodes N] [--time HH:MM:SS] [--attempts N] [--parts N] [--after JOB] [--chain JOB] [--task K] SITE ...: sets option_NAME,
-# options, and `rest` to SITE and what follows. --after, --chain and --task are not passed on.
+# Parse [--nodes N] [--time HH:MM:SS] [--attempts N] [--parts N] [--after JOB] [--chain JOB] [--task K] SITE ...
+# Sets option_NAME for each option, `rest` to SITE and all that follows, and `options` to the options that the next job
+# of a chain gets too: all but --after, --chain and --task.
 parse_options() {
     option_nodes='' option_time='' option_attempts=100 option_parts='' option_after='' option_chain='' option_task=''
     while [[ ${1:-} == --* ]]; do
@@ -33,8 +34,8 @@ parse_options() {
     rest=("$@")
 }
 
-# Read a site file, NAME of jobs/sites or a path, check it, and apply --nodes and --time.
-load_site() {
+# Read and check a site file, and apply --nodes and --time. FILE is a name in jobs/sites or a path.
+load_site() { # FILE
     local file=$1 name
     [[ $file == */* ]] || file=$jobs/sites/$file.sh
     [ -r "$file" ] ||
@@ -50,7 +51,7 @@ load_site() {
     done
     [[ $walltime =~ ^[0-9]+:[0-5][0-9]:[0-5][0-9]$ ]] || die 2 "$site: walltime is '$walltime'; it takes HH:MM:SS"
     ((${#launcher[@]})) || die 2 "$site: launcher is empty; it takes (mpirun) or (srun --mpi=pmix), say"
-    case $step in pretrain | evaluate) ;; *) nodes=1 ;; esac # what the other steps take unless --nodes says more
+    case $step in pretrain | evaluate) ;; *) nodes=1 ;; esac # the other steps take one node unless --nodes says more
     nodes=${option_nodes:-$nodes}
     walltime=${option_time:-$walltime}
 }
@@ -61,7 +62,8 @@ walltime_s() {
     echo $((10#$h * 3600 + 10#$m * 60 + 10#$s))
 }
 
-# The programs: VJEPA_BIN, beside these scripts (installed, or built in a checkout), or in the PATH.
+# Set `bin` to the folder of the programs: VJEPA_BIN, else beside these scripts (installed, or built in a checkout),
+# else the one in the PATH.
 find_programs() {
     local folder
     for folder in "${VJEPA_BIN:-}" "$jobs/../../../bin" "$jobs/../build/bin" "$(dirname "$(command -v vjepa-pretrain || echo /)")"; do
@@ -75,7 +77,7 @@ find_programs() {
 
 # ------------------------------------------------------------------------------------------------ where a step writes
 
-# The value of OPTION among the arguments, "--out DIR" or "--out=DIR"; empty: it is not there.
+# Print the value of OPTION among the arguments, given as "--out DIR" or "--out=DIR", or nothing if it is not there.
 argument() { # OPTION
     local i
     for ((i = 0; i < ${#arguments[@]}; i++)); do
@@ -86,7 +88,7 @@ argument() { # OPTION
     done | tail -n 1
 }
 
-# The value of a setting as the program reads it from the arguments; needs no MPI. The configuration is the first argument.
+# Print the value that PROGRAM gives to a setting, from the configuration (the first argument) and --set. Needs no MPI.
 setting() { # PROGRAM SECTION KEY
     local settings=() i text
     for ((i = 1; i < ${#arguments[@]}; i++)); do
@@ -99,7 +101,7 @@ setting() { # PROGRAM SECTION KEY
     sed -n "/^$2:/,/^[a-z]/s/^  $3: //p" <<<"$text" | sed 's/^"\(.*\)"$/\1/; s/\\\(["\\]\)/\1/g'
 }
 
-# Set `out`, what the step writes, and `record`, the folder of its job logs and of attempts.csv.
+# Set `out` to the path that the step writes, and `record` to the folder of its job logs and of attempts.csv.
 find_output() {
     ((${#arguments[@]})) || die 2 "$step takes a configuration, CONFIG.yaml, and what vjepa-$step takes"
     case $step in
@@ -122,7 +124,7 @@ find_output() {
     [[ $record == /* ]] || record=$PWD/$record
 }
 
-# Take --out, which is ours, from the arguments of a program that does not know it.
+# Remove --out from the arguments, for a program that has no such option: the job script alone uses it.
 take_out() {
     local kept=() i
     for ((i = 0; i < ${#arguments[@]}; i++)); do
@@ -135,7 +137,7 @@ take_out() {
     arguments=("${kept[@]}")
 }
 
-# The last checkpoint of a finished run.
+# Print the path of the last checkpoint of a finished run.
 last_checkpoint() { # RUN
     [ -e "$1/complete" ] || die 2 "$1 is not complete: see jobs/status '$1'. A checkpoint on the way is named as a file"
     find "$1" -maxdepth 1 -name 'step_*.h5' | sort | tail -n 1
@@ -143,16 +145,17 @@ last_checkpoint() { # RUN
 
 # ------------------------------------------------------------------------------------------------ the record of attempts
 
-# attempts.csv: what happened to the jobs of a step, a line each. `chain` is the first job of those that submitted one another,
-# `progress` what is done of the step (steps in checkpoints, shards), `code` what the launcher returned.
+# Append a line to attempts.csv, which records what happened to the jobs of a step. In it `chain` is the first of the
+# jobs that submitted one another, `progress` says how much of the step is done (steps in checkpoints, or shards), and
+# `code` is the launcher's exit code.
 record_event() { # EVENT [CODE] [WHY]
     local file=$record/attempts.csv
     [ -e "$file" ] || echo 'time,job,chain,event,progress,code,why' >>"$file"
     echo "$(date +%Y-%m-%dT%H:%M:%S),$job,$chain,$1,$(progress),${2:-},${3:-}" >>"$file"
 }
 
-# Of this chain: how many attempts began, and how many of the last ones at the place where it is now. A job that ended since
-# another one was at work was no attempt.
+# Set `attempt` to the number of this attempt in its chain, and `idle` to how many of the last attempts began with the
+# progress that there is now. A job that ended because another job was at work does not count as an attempt.
 count_attempts() {
     read -r attempt idle < <(awk -F, -v chain="$chain" -v here="$(progress)" '
         $3 != chain { next }
@@ -163,8 +166,8 @@ count_attempts() {
 
 # ------------------------------------------------------------------------------------------------ this job
 
-# Called by each step first: [options] SITE ARGUMENTS. Sets job, chain, index (of the task in a job array), out, record, ranks, and
-# enters the site's modules.
+# Each step calls this first. It sets job, chain, index (of the task in a job array), out, record and ranks, and loads
+# the site's modules.
 begin_job() { # STEP [options] SITE ARGUMENTS...
     local module
     step=$1
@@ -177,10 +180,10 @@ begin_job() { # STEP [options] SITE ARGUMENTS...
     mkdir -p "$record"
     index=${option_task:-${SLURM_ARRAY_TASK_ID:-${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-1}}}}
     job=${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-${PBS_JOBID:-$$}}}
-    if [ "$step" = evaluate ] && [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then job=${job}_$index; fi # each begins a chain
+    if [ "$step" = evaluate ] && [ -n "${SLURM_ARRAY_JOB_ID:-}" ]; then job=${job}_$index; fi # each task begins a chain
     chain=${option_chain:-$job}
     if [ "$scheduler" = pbs ]; then exec >>"$record/$step-${PBS_JOBID:-$$}.log" 2>&1; fi
-    set +u # functions of module systems are not written for it
+    set +u # functions of module systems use variables that are not set
     for module in "${modules[@]}"; do module load "$module"; done
     set -u
     ranks=$((nodes * ranks_per_node))
@@ -190,7 +193,7 @@ begin_job() { # STEP [options] SITE ARGUMENTS...
         "$ranks ranks on ${SLURM_JOB_NODELIST:-$(hostname)}, writes $out"
 }
 
-# Tell vjepa-pretrain --max-hours auto when this job ends, where the scheduler does not.
+# Where the scheduler does not tell programs when this job ends, set VJEPA_JOB_END_TIME, which --max-hours auto reads.
 find_job_end() {
     local end=''
     [ -z "${SLURM_JOB_END_TIME:-}${VJEPA_JOB_END_TIME:-}" ] || return 0
@@ -198,11 +201,11 @@ find_job_end() {
         end=$(scontrol -o show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/.* EndTime=\([0-9T:-]*\) .*/\1/p' | head -n 1)
         end=$(date -d "$end" +%s 2>/dev/null || true)
     fi
-    # PBS says no end; the job began a little before its script, which the program's reserve covers.
+    # PBS does not say when a job ends, so count from now; the program's reserve covers that the job began earlier.
     export VJEPA_JOB_END_TIME=${end:-$(($(date +%s) + ${PBS_WALLTIME:-$(walltime_s)}))}
 }
 
-# Start a program on so many ranks of this job, in place of the shell.
+# Replace this shell by a program on the given number of ranks of this job.
 launch() { # RANKS PROGRAM ARGUMENTS...
     local count=$1 program=$2 place=()
     shift 2
@@ -210,8 +213,9 @@ launch() { # RANKS PROGRAM ARGUMENTS...
     exec "${launcher[@]}" "${place[@]}" -n "$count" "$bin/$program" "$@"
 }
 
-# Start a program on so many ranks and wait for it; sets `code`. USR1, which comes before the time limit, and TERM are passed on as
-# USR1, after which vjepa-pretrain writes a checkpoint and stops. A program that does not stop in time is killed.
+# Start a program on the given number of ranks, wait for it, and set `code` to its exit code. The signals USR1 (sent
+# before the time limit) and TERM are passed on as USR1, after which vjepa-pretrain writes a checkpoint and stops. A
+# program that does not stop in time is killed.
 run_program() { # RANKS PROGRAM ARGUMENTS...
     local child signalled killer=''
     cancelled=''
@@ -244,7 +248,7 @@ ask_to_stop() { # SIGNAL
     killer=$!
 }
 
-# The state of this job: RUNNING, or what was decided about it meanwhile.
+# Print the state of this job: CANCELLED after a TERM well before the time limit, else what Slurm says, else RUNNING.
 job_state() {
     local state=''
     if [ -n "${SLURM_JOB_ID:-}" ]; then
@@ -254,7 +258,8 @@ job_state() {
     echo "${state:-RUNNING}"
 }
 
-# Prints who else is at work, or fails: the lease names another job, and its time still changes (docs/formats.md, Lease).
+# Print who else is at work in the folder, or fail if nobody is. Somebody is if the lease names another job and its time
+# still changes (docs/formats.md, Lease).
 other_job() {
     local lease=$out/lease mine=${SLURM_JOB_ID:-${PBS_JOBID:-none}} first now clock=$record/clock-$job holder
     first=$(stat -c %Y "$lease" 2>/dev/null) || return 1
@@ -262,7 +267,7 @@ other_job() {
         holder=$(sed -n 's/^job //p' "$lease" 2>/dev/null) || return 1
         [ -n "$holder" ] && [ "$holder" != "$mine" ] || return 1
         now=$(stat -c %Y "$lease" 2>/dev/null) || return 1
-        touch "$clock" # by the clock of the same file system
+        touch "$clock" # tells the time by the clock of the same file system
         if ((now != first)); then break; fi
         if (($(stat -c %Y "$clock") - now > ${VJEPA_LEASE_S:-90})); then
             rm -f "$clock"
@@ -277,7 +282,7 @@ other_job() {
 
 # ------------------------------------------------------------------------------------------------ a job without a chain
 
-# What a file must be newer than to have been written by this job.
+# Make an empty file that marks when this job began: a newer file was written by this job.
 began() {
     touch "$record/began-$job-$index"
     trap 'rm -f "$record/began-$job-$index"' EXIT
@@ -288,7 +293,7 @@ run_once() { # RANKS PROGRAM ARGUMENTS...
     run_program "$@"
 }
 
-# The file that the step publishes tells how it went, not a launcher's exit code. Ends the job.
+# End the job. It succeeded if FILE, which the step publishes, is new; the launcher's exit code does not decide.
 end_once() { # FILE [WORDS for the record]
     if [ "$1" -nt "$record/began-$job-$index" ]; then
         record_event end "$code" "${2:-complete}"
@@ -302,9 +307,10 @@ end_once() { # FILE [WORDS for the record]
 
 # ------------------------------------------------------------------------------------------------ the chain
 
-# Run a program; unless the step is done then, submit the job that goes on with it. Nothing depends on a launcher's exit code but
-# that 2, wrong settings, ends the chain: mpirun has returned 0 after it lost a node. The step defines is_done, progress (a
-# number that grows), stopped_by_user, and perhaps completed. Ends the job.
+# Run a program, submit the job that continues if the step is not done then, and end this job. The launcher's exit code
+# does not tell whether the step is done, since mpirun has returned 0 after it lost a node; but exit code 2, wrong
+# settings, ends the chain. The step defines is_done, progress (prints a number that grows), stopped_by_user, and
+# optionally completed.
 chain() { # PROGRAM ARGUMENTS...
     local holder why
     if is_done; then
@@ -349,22 +355,22 @@ chain() { # PROGRAM ARGUMENTS...
     exit 0
 }
 
-# What a step does at the end. Ends the job.
+# End the job when its step is done. A step may define its own.
 completed() { # CODE of the launcher
     record_event end "$1" complete
     exit 0
 }
 
-last_happening() { sed -n '$p' "$out/history.csv" 2>/dev/null || true; } # of a pretraining or an evaluation
+last_happening() { sed -n '$p' "$out/history.csv" 2>/dev/null || true; } # pretrain and evaluate have one
 
-# "step N: REASON" if this job's pretraining ended with a stop (of an evaluation, N is the epoch).
+# Print "step N: REASON" if the program stopped early in this job. For an evaluation N is the epoch.
 last_stop() {
     local line
     line=$(last_happening)
     if [ "$line" != "$history_before" ]; then sed -n 's/^[^,]*,stop,\([0-9]*\),.*,"\(.*\)"$/step \1: \2/p' <<<"$line"; fi
 }
 
-# In words, for people.
+# Print in words why the program ended before the step was done.
 why_ended() {
     local text
     text=$(last_stop)
@@ -388,7 +394,7 @@ give_up() { # REASON
 
 submit_next() {
     local pause next task=()
-    if [ "$step" = evaluate ] && [ -n "$option_parts" ]; then task=(--task "$index"); fi # of the array this one alone
+    if [ "$step" = evaluate ] && [ -n "$option_parts" ]; then task=(--task "$index"); fi # only this task goes on
     for pause in 0 10 30 60 0; do
         sleep "$pause"
         if next=$("$jobs/submit" --chain "$chain" "${task[@]}" "${options[@]}" "$site" "$step" "${arguments[@]}"); then

@@ -12,13 +12,13 @@ tensor=$(setting vjepa-pretrain parallel tensor)
 counts=()
 for ((n = tensor; n < ranks; n *= 2)); do counts+=("$n"); done
 counts+=("$ranks")
-# One after the other and all of it again, so that what disturbs the machine for a while disturbs no study alone.
+# Measure all studies one after the other, then all again, so that a long disturbance does not fall on one study alone.
 for ((pass = 1; pass <= ${VJEPA_SCALE_PASSES:-2}; pass++)); do
     for n in "${counts[@]}"; do
         for study in weak strong; do
             if [ "$study" = weak ]; then clips=$((n / tensor)); else clips=$((ranks / tensor)); fi
             file=$out/$study.$n.$pass.json
-            if [ "$study" = strong ] && ((n == ranks)); then # the same measurement
+            if [ "$study" = strong ] && ((n == ranks)); then # the same measurement as weak scaling on all ranks
                 cp "$out/weak.$n.$pass.json" "$file.new"
             else
                 say "$study scaling, $n of $ranks ranks, pass $pass"

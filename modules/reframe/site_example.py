@@ -1,5 +1,5 @@
-"""Systems for ReFrame: this machine, with mpirun and no scheduler, and an example of a cluster with Slurm. Copy it, and put in your
-cluster's names: partitions, options of your account, modules."""
+"""Systems for ReFrame: this machine, with mpirun and no scheduler, and an example of a cluster with Slurm. Copy this
+file, and put in the names of your cluster: partitions, options of your account, modules."""
 
 site_configuration = {
     'systems': [

@@ -1,12 +1,12 @@
-"""ReFrame suite (4.6 and newer) for an installation of vjepa; it needs nothing of the source:
+"""ReFrame suite (4.6 and newer) that checks an installation of vjepa. It needs no source code:
 
     reframe -C modules/reframe/site_example.py -c modules/reframe/vjepa_checks.py -S vjepa_home=PREFIX -r
     reframe ... -S modules=vjepa -r                           # with the installed module in place of vjepa_home
     reframe ... -t smoke -r                                   # smoke, parity, restart or scaling alone
     reframe ... -n VjepaScaling -P ranks=1,2,4,8,16 -r        # scaling over these numbers of ranks
 
-The data is made here: two dozen small videos of moving waves. The speed is recorded, and judged where the site gives
-references (VjepaScaling.reference).
+The suite makes its own data: 24 small videos of moving waves. ReFrame records the speed, and judges it where the site
+gives references (VjepaScaling.reference).
 """
 
 import csv
@@ -33,7 +33,7 @@ STEPS = 24
 
 
 class Vjepa(rfm.RunOnlyRegressionTest, pin_prefix=True):
-    """What all tests share: where the programs are, and ranks with a core each."""
+    """Base of all tests: it finds the programs, and gives each rank one core."""
 
     valid_systems = ['*']
     valid_prog_environs = ['*']
@@ -50,7 +50,7 @@ class Vjepa(rfm.RunOnlyRegressionTest, pin_prefix=True):
             self.prerun_cmds += [f'export PATH="{self.vjepa_home}/bin:$PATH" VJEPA_HOME="{self.vjepa_home}"']
 
     def launched(self, command):
-        """`command` on all ranks, as a line of the job script."""
+        """Return a line of the job script that starts `command` on all ranks."""
         self.job.num_tasks = self.num_tasks  # ReFrame itself sets it only when the job starts
         self.job.num_cpus_per_task = self.num_cpus_per_task
         return f'{self.job.launcher.run_command(self.job)} {command}'
@@ -87,7 +87,7 @@ class VjepaStore(Vjepa):
 
 
 class VjepaTraining(Vjepa):
-    """Tests that train on the store."""
+    """Base of the tests that train on the store."""
 
     store = fixture(VjepaStore, scope='environment')
     executable = 'vjepa-pretrain'
@@ -101,7 +101,7 @@ class VjepaTraining(Vjepa):
 
 @rfm.simple_test
 class VjepaSmoke(VjepaTraining):
-    """A short pretraining ends, with a row of finite numbers for every step."""
+    """A short pretraining ends, and its losses are finite in every step."""
 
     tags = {'smoke'}
 
@@ -117,7 +117,7 @@ class VjepaSmoke(VjepaTraining):
 
 @rfm.simple_test
 class VjepaParity(Vjepa):
-    """Numbers of an independent implementation, with the kernels that this processor gets."""
+    """The kernels for this processor reproduce the numbers of an independent implementation."""
 
     precision = parameter(['fp32', 'bf16'])
     tags = {'parity', 'smoke'}
@@ -135,7 +135,7 @@ class VjepaParity(Vjepa):
 
 @rfm.simple_test
 class VjepaRestart(VjepaTraining):
-    """A run that was stopped after its first step, and submitted again, ends in the bits of an undisturbed one."""
+    """A run that is stopped after its first step and started again ends with the same bits as an uninterrupted run."""
 
     tags = {'restart'}
 
@@ -156,7 +156,7 @@ class VjepaRestart(VjepaTraining):
 
 @rfm.simple_test
 class VjepaScaling(Vjepa):
-    """The training step of one clip a rank, weak scaling; -P ranks=... says over which numbers of ranks."""
+    """Weak scaling of the training step, with one clip per rank; -P ranks=... sets the numbers of ranks."""
 
     tags = {'scaling'}
     executable = 'vjepa-bench'

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """
-What the compiler made of the register tiles (src/kernels/cpu/tile.c): in place of a measurement, where there is no such
-processor. Fails if the loop over the depth spills a sum, or has more loads than a tile needs.
+Checks the machine code of the register tiles (src/kernels/cpu/tile.c), in place of a measurement where there is no such
+processor. It fails if the loop over the depth spills a sum, or has more loads than a tile needs.
 
 usage: tile.py OBJDUMP tile.c.o PREFIX INSTRUCTION SUMS LOADS
 
 Prints the loop of the largest tile, and one line for each tile of functions PREFIX_tile and PREFIX_tile_rows that
-multiplies by INSTRUCTION: multiplications, vectors loaded and all instructions in a step of the depth. The largest one
-of PREFIX_tile has SUMS multiplications and at most LOADS loads.
+multiplies by INSTRUCTION: multiplications, vectors loaded and all instructions in a step of the depth. The largest tile
+of PREFIX_tile must have SUMS multiplications and at most LOADS loads.
 """
 import re
 import subprocess
@@ -15,7 +15,7 @@ import sys
 
 
 def functions(objdump, path):
-    """Instructions (address, operation, operands) of each function."""
+    """Return {function: list of instructions (address, operation, operands)}."""
     found, name = {}, None
     text = subprocess.run([objdump, "-d", "--no-show-raw-insn", path], check=True, capture_output=True, text=True).stdout
     for line in text.splitlines():
@@ -34,7 +34,7 @@ def is_branch(operation):
 
 
 def loops(instructions):
-    """Those that have no branch but the one back to their start."""
+    """Yield the loops that have no branch but the one back to their start."""
     index = {address: i for i, (address, _, _) in enumerate(instructions)}
     for i, (address, operation, operands) in enumerate(instructions):
         if not is_branch(operation) or operation in ("ret", "br", "blr"):
@@ -46,7 +46,7 @@ def loops(instructions):
 
 
 def vectors_loaded(body):
-    """A pair counts as two."""
+    """Return the number of vectors that the instructions load; a load of a pair counts as two."""
     def vectors(operands):
         return len(re.findall(r"\b[qzsdv]\d", operands.split("[")[0]))
     return sum(vectors(operands) for _, operation, operands in body if operation.startswith("ld"))

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# A frozen evaluation beside the same in PyTorch, in turns (ours, PyTorch, ours, PyTorch ...), so that foreign load meets both:
-# the same clips, the same encoder (a checkpoint that both read), training views drawn anew in every epoch, attentive probes,
-# then the centre view of other clips. Prints a Markdown table of seconds (training and measuring, without the programs' start)
-# and their ratio. Views: plain (random crops alone) and augmented (RandAugment and erasing too).
+# Compares a frozen evaluation with the same in PyTorch, in turns (ours, PyTorch, ours ...), so that other load meets
+# both: the same clips and encoder (a checkpoint that both read), training views drawn anew in every epoch, attentive
+# probes, then the centre view of other clips. Prints a Markdown table of seconds (training and measuring, without the
+# programs' start) and their ratio. Views: plain (random crops alone) and augmented (RandAugment and erasing too).
 #   compare_evaluation.sh [--views plain,augmented] [--probes 1,9] [--cores N] [--workers 0,N] [--rounds N] [--dtype fp32|bf16] [--compile]
 #   compare_evaluation.sh --campaign [--views ...] [--cores N] [--rounds N] [--dtype ...]
-# --cores: ours on so many ranks of one thread, PyTorch on so many threads, both on the first N processors; --workers: processes
-# that make PyTorch's views, the fastest counts. --campaign: instead of PyTorch, what a campaign costs beside one probe: one with all
-# labels, the low-shot campaign of 9 (5, 10, 50 % x 3 splits), and 20 heads of a sweep. Best on a quiet machine, or ahead of others:
-# chrt -r 60. A round of one variant takes some 20 s of a core.
+# --cores N: ours runs on N ranks of one thread, PyTorch on N threads, both on the first N processors. --workers:
+# numbers of processes that make PyTorch's views; the fastest counts. --campaign: no PyTorch, but the cost of campaigns
+# compared with that of one probe: one with all labels, the low-shot campaign of 9 (5, 10, 50 % x 3 splits), and 20
+# heads of a sweep. Best on a quiet machine, or ahead of other programs: chrt -r 60. A round of one variant takes some
+# 20 s of a core.
 # Needs vjepa-evaluate and the test programs (VJEPA_BIN, or build/bin of this checkout); PYTHON: one with torch, h5py and Pillow.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -104,7 +105,7 @@ scratch, views, probes, campaign, command = sys.argv[1:]
 
 def ours(path):
     text = open(path).read()
-    # The log's line on training, and that on measuring.
+    # The log has a line on training, and one on measuring.
     train, = re.findall(r'samples encoded in ([0-9.]+) s', text)
     measure = sum(float(s) for s in re.findall(r'(?:validation|held-out) samples measured in ([0-9.]+) s', text))
     wait = max(float(w) for w in re.findall(r'([0-9.]+) % of the time waiting for clips', text))

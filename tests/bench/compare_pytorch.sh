@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Our training step beside PyTorch's on the same shapes and precision, in turn (ours, PyTorch, ours, PyTorch ...), so that
-# foreign load meets both; prints a Markdown table. "best" is the fastest step of all rounds, "median" the median of the
-# rounds' medians. PyTorch runs "tuned" (jemalloc keeping huge pages; one that multiplies with OpenBLAS: that with OpenMP, and
-# its AVX-512 kernels where the processor has them), with --compile in each round also through torch.compile, and once "as
-# installed". Best on a quiet machine; tiny takes a minute, large about ten.
+# Compares our training step with PyTorch's on the same shapes and precision, in turns (ours, PyTorch, ours ...), so
+# that other load meets both; prints a Markdown table. "best" is the fastest step of all rounds, "median" the median of
+# the rounds' medians. PyTorch runs "tuned" (jemalloc keeps huge pages; a PyTorch that multiplies with OpenBLAS gets the
+# one with OpenMP, and its AVX-512 kernels where the processor has them), with --compile in each round also through
+# torch.compile, and once "as installed". Best on a quiet machine; tiny takes a minute, large about ten.
 #   compare_pytorch.sh [--sizes tiny,large] [--dtypes fp32,bf16] [--rounds N] [--threads N] [--compile] [--skip-as-installed]
-# Needs vjepa-bench (VJEPA_BIN, or build/bin of this checkout) and PyTorch for PYTHON (/usr/bin/python3). What users have is that
-# of the Python package index: python3 -m venv DIR && DIR/bin/pip install torch numpy, then PYTHON=DIR/bin/python and
-# apt-get install libjemalloc2 (for --compile: g++). Debian's: python3-torch libopenblas0-openmp libjemalloc2
+# Needs vjepa-bench (VJEPA_BIN, or build/bin of this checkout) and PyTorch for PYTHON (/usr/bin/python3). Most users
+# have it from the Python package index: python3 -m venv DIR && DIR/bin/pip install torch numpy, then
+# PYTHON=DIR/bin/python and apt-get install libjemalloc2 (for --compile: g++). For Debian's: python3-torch
+# libopenblas0-openmp libjemalloc2
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 bin=${VJEPA_BIN:-$here/../../build/bin}
@@ -37,7 +38,7 @@ done
 lib=/usr/lib/$(uname -m)-linux-gnu
 tuning=(LD_PRELOAD="$lib/libjemalloc.so.2" MALLOC_CONF=thp:always,dirty_decay_ms:-1,muzzy_decay_ms:-1)
 needed=("$lib/libjemalloc.so.2")
-if ! "$python" -c 'import sys, torch; sys.exit(not torch.backends.mkl.is_available())'; then # OpenBLAS
+if ! "$python" -c 'import sys, torch; sys.exit(not torch.backends.mkl.is_available())'; then # it has OpenBLAS
     tuning+=(LD_LIBRARY_PATH="$lib/openblas-openmp")
     needed+=("$lib/openblas-openmp")
     if grep -qw avx512f /proc/cpuinfo; then tuning+=(ATEN_CPU_CAPABILITY=avx512 OPENBLAS_CORETYPE="${OPENBLAS_CORETYPE:-SKYLAKEX}"); fi
@@ -51,7 +52,8 @@ done
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/vjepa-compare.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 
-# The masks hide whole tubes, whose numbers peer_pytorch.py copies; the watch on the rank, which PyTorch has not, is off.
+# The masks hide whole tubes; peer_pytorch.py has the same numbers of tokens. The watch on the effective rank is off,
+# since PyTorch's step has none.
 masks='mask: {cut: none, generators: [{kind: tube, ratio: 0.75}, {kind: tube, ratio: 0.9}]}'
 cat >"$scratch/tiny.yaml" <<YAML
 data: {frames: 16, crop: 64}

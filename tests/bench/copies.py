@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""How well copies are told from videos that only look alike: copies.py BIN MEDIA SEED [FOLDER]
+"""Measures how well vjepa-pack tells copies from videos that only look alike: copies.py BIN MEDIA SEED [FOLDER]
 
-BIN has vjepa-pack; MEDIA is a folder of films (jobs/fetch_demo_media.sh; train was used to choose thresholds, val was not);
-SEED draws the made-up scenes. Makes sources of several kinds, copies of each in several ways, packs them all, and prints for
-every kind of pair how many are taken for copies (and would be dropped), are doubtful (kept and listed) or different. Needs
-ffmpeg and ImageMagick; two minutes on two cores."""
+BIN is the folder of vjepa-pack. MEDIA is a folder of films (from jobs/fetch_demo_media.sh; train was used to choose the
+thresholds, val was not). SEED is the seed of the random scenes. The script makes source videos of several kinds and
+copies of each in several ways, and packs them all. For every kind of pair it prints how many are taken for copies (and
+would be dropped), how many are doubtful (kept and listed) and how many different. It needs ffmpeg and ImageMagick, and
+takes two minutes on two cores."""
 import glob, itertools, os, random, subprocess, sys, tempfile
 import h5py, numpy as np
 
@@ -19,7 +20,7 @@ def ffmpeg(arguments):
     subprocess.run(['ffmpeg', '-nostdin', '-y', '-v', 'fatal'] + arguments.split(), cwd=folder, check=False)
 
 
-sources = {}  # name: group; videos of one group look alike and are different
+sources = {}  # name: group; videos of one group look alike, but are different videos
 
 
 def source(name, group, arguments):
@@ -104,7 +105,7 @@ def variety(s):
 varieties = {s: variety(s) for s in bits}
 
 
-def compare(a, b):  # as vj_look_compare()
+def compare(a, b):  # the same rule as in vj_look_compare()
     both = valid[a] & valid[b]
     if both.sum() < 4:
         return 'different', 1, 0
@@ -126,7 +127,7 @@ for (i, (_, a, how_a)), (k, (_, b, how_b)) in itertools.combinations(enumerate(f
         if sources[a].startswith(('still', 'text')):
             kind += ', ' + sources[a][:-2]
     elif a.split('_')[1:] == b.split('_')[1:] and {a.split('_')[0], b.split('_')[0]} == {'film', 'grey'}:
-        continue  # the same footage without its colours: a copy of a kind of its own
+        continue  # not counted: the same footage without its colours
     elif a != b and how_a in ('original', 'half the size, crf 35', 'brighter, more contrast') and how_b == 'original':
         kind = 'different: ' + (sources[a].rsplit(' ', 1)[0] + ', alike' if sources[a] == sources[b] else 'of different scenes')
     else:

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Makes 40 H.264 videos of 10 s to measure packing with, half of them 1280x720, half 320x240, out of the real films that
-# jobs/fetch_demo_media.sh fetches: x264's defaults (groups of up to 250 frames) but for a faster preset, 30 frames a second.
+# Makes 40 H.264 videos of 10 s to measure packing with, half of them 1280x720, half 320x240, from the real films that
+# jobs/fetch_demo_media.sh fetches. They have 30 frames a second and x264's defaults (groups of up to 250 frames),
+# except for a faster preset.
 #   make_videos.sh MEDIA OUT         # MEDIA: DIR/media of fetch_demo_media.sh; leaves OUT/*.mp4 and OUT/list.csv
 # Two minutes on two cores, 40 MB. Safe to run again: what is there stays.
 set -euo pipefail

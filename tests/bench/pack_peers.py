@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Packing with vjepa-pack beside scripts that do the same job with PyAV, OpenCV and torchcodec.
+"""Compares packing with vjepa-pack with scripts that do the same job with PyAV, OpenCV and torchcodec.
 
   pack_peers.py FOLDER [--workers 2] [--windows 1] [--rounds 3] [--bin build/bin]
 
-FOLDER: as make_videos.sh leaves it. The job: of every video of list.csv take WINDOWS clips of 16 frames, step 4, scale them to
-a short side of 256 and write them to HDF5, a clip a chunk, flushed to disk. All take turns in ROUNDS rounds with as many
-processes, decoders of one thread each, each in the fastest way that was found for it. Times
-are of packing alone: peers have imported their libraries and started their processes before (vjepa-pack has not). Peers that are
-not installed are left out and named:
+FOLDER is a folder that make_videos.sh made. The job: from every video of list.csv take WINDOWS clips of 16 frames, step
+4, scale them to a short side of 256 and write them to HDF5, one clip per chunk, flushed to disk. All take turns in
+ROUNDS rounds with the same number of processes and decoders of one thread, each in the fastest way that was found for
+it. Times are of packing alone: the peers have already imported their libraries and started their processes (vjepa-pack
+has not). Peers that are not installed are left out and named. To install them:
 
   python3 -m venv venv && venv/bin/pip install numpy h5py av opencv-python-headless torch torchcodec
   venv/bin/python tests/bench/pack_peers.py videos
@@ -30,7 +30,7 @@ FRAMES, STEP, SIDE = 16, 4, 256
 
 
 def wanted_frames(available, windows):
-    """As vjepa-pack chooses them, for videos longer than their windows."""
+    """Return the numbers of the frames that vjepa-pack chooses, for videos longer than their windows."""
     part, span = available // windows, FRAMES * STEP
     assert part > span, 'a video is shorter than its windows'
     return [i * part + int(min(k * span / (FRAMES - 1), span - 1)) for i in range(windows) for k in range(FRAMES)]
@@ -49,7 +49,7 @@ def with_pyav(path, windows):
         stream.thread_type, stream.codec_context.thread_count = 'NONE', 1
         wanted = wanted_frames(stream.frames, windows)
         height, width = scaled_size(stream.height, stream.width)
-        # Seeking would decode again what lies between a key frame and a window: x264 sets one in 250.
+        # Do not seek: each window would be decoded from the key frame before it, and x264 sets one in 250 frames.
         out, numbers = [], set(wanted)
         for number, frame in enumerate(container.decode(stream)):
             if number in numbers:
@@ -66,11 +66,11 @@ def with_opencv(path, windows):
     wanted = wanted_frames(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), windows)
     height, width = scaled_size(int(video.get(cv2.CAP_PROP_FRAME_HEIGHT)), int(video.get(cv2.CAP_PROP_FRAME_WIDTH)))
     out, numbers = [], set(wanted)
-    for number in range(wanted[-1] + 1):  # setting the position is known to miss frames; grabbing does not convert
+    for number in range(wanted[-1] + 1):  # grab() does not convert; setting the position may miss frames
         if not video.grab():
             break
         if number in numbers:
-            # Linear is OpenCV's fastest; it does not filter, as all others here do.
+            # INTER_LINEAR is OpenCV's fastest. It does not filter, while the other peers here do.
             picture = cv2.resize(video.retrieve()[1], (width, height), interpolation=cv2.INTER_LINEAR)
             out.append(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
     return numpy.stack(out).reshape(windows, FRAMES, height, width, 3)
@@ -83,7 +83,7 @@ def with_torchcodec(path, windows):
     decoder = VideoDecoder(path, num_ffmpeg_threads=1, seek_mode='approximate')
     size = scaled_size(decoder.metadata.height, decoder.metadata.width)
     frames = decoder.get_frames_at(wanted_frames(decoder.metadata.num_frames, windows)).data
-    # Faster than its own transform Resize, measured.
+    # By measurement this is faster than torchcodec's own transform Resize.
     frames = torch.nn.functional.interpolate(frames, size=size, mode='bilinear', antialias=True)
     return frames.permute(0, 2, 3, 1).contiguous().numpy().reshape(windows, FRAMES, *size, 3)
 
@@ -95,7 +95,7 @@ PEERS = {'PyAV': ('av', with_pyav), 'OpenCV': ('cv2', with_opencv), 'torchcodec'
 
 def warm_up(module):
     importlib.import_module(module)
-    time.sleep(0.2)  # so that every process of the pool gets one
+    time.sleep(0.2)  # so that every process of the pool gets one of these calls
 
 
 def one_video(work):
@@ -104,7 +104,7 @@ def one_video(work):
 
 
 def pack_with(peer, paths, out, windows, workers):
-    """Seconds; clips go to `out`, a dataset for each size as vjepa-pack has them"""
+    """Return the seconds. Clips go to the file `out`, with a dataset for each size as in vjepa-pack's shards."""
     with multiprocessing.get_context('spawn').Pool(workers) as pool:
         pool.map(warm_up, [PEERS[peer][0]] * workers, chunksize=1)
         begin, count = time.monotonic(), {}
@@ -138,7 +138,7 @@ def pack_with_vjepa(folder, out, windows, workers, bin_folder, decode):
 
 
 def psnr_of_first(peer_file, store, windows):
-    """Is it the same job? The first video's first clip of both."""
+    """Return the PSNR (dB) between a peer's and vjepa-pack's clip of the first video: do both do the same job?"""
     with h5py.File(os.path.join(store, 'index.h5')) as index:
         c = index['clips']
         at = next(i for i in range(len(c['source'])) if c['source'][i] == 0 and c['window'][i] == windows - 1)
@@ -166,7 +166,7 @@ def main():
         print(f'{name} is not installed: left out', file=sys.stderr)
     store, all_store = os.path.join(a.out, 'needed.clips'), os.path.join(a.out, 'all.clips')
     times, psnr = {}, {}
-    for _ in range(a.rounds + 1):  # the first round fills the system's cache and does not count
+    for _ in range(a.rounds + 1):  # the first round does not count: it fills the system's file cache
         for name in peers:
             out = os.path.join(a.out, name + '.h5')
             times.setdefault(name, []).append(pack_with(name, paths, out, a.windows, a.workers))

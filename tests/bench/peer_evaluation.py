@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A frozen evaluation in PyTorch on the CPU, as someone at home in PyTorch writes it after the released code: what
-vjepa-evaluate is compared with (compare_evaluation.sh). Clips of a store that vjepa-pack or make_store wrote (codec raw)
-and a checkpoint of vjepa-pretrain; attentive probes on all tokens, trained on views drawn anew in every epoch, with the
-encoder without gradients; then measured on one centre view.
+"""A frozen evaluation in PyTorch on the CPU, as an experienced user of PyTorch writes it after the released code.
+compare_evaluation.sh compares vjepa-evaluate with it. It reads clips from a store that vjepa-pack or make_store wrote
+(codec raw), and an encoder from a checkpoint of vjepa-pretrain. Attentive probes on all tokens are trained on views
+drawn anew in every epoch, with no gradients for the encoder, and then measured on one centre view.
 
-Several probes share the encoder's pass and differ in their first weights. RandAugment goes through PIL, as in the
+Several probes share the encoder's pass and differ in their initial weights. RandAugment goes through PIL, as in the
 released code. Prints one JSON object: seconds of training and of measuring (imports and opening do not count), top-1 of
 each probe, peak_bytes, and how PyTorch was used.
 """
@@ -30,7 +30,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # ---------------------------------------------------------------------------------------------------- clips and views
 
 class Store:
-    """Frames [T, H, W, 3] and a label of each clip."""
+    """A clip store: the frames [T, H, W, 3] and the label of each clip."""
 
     def __init__(self, path, task):
         with h5py.File(f'{path}/index.h5') as index:
@@ -53,7 +53,7 @@ def affine(image, *coefficients):
     return image.transform(image.size, Image.AFFINE, coefficients, Image.BICUBIC, fillcolor=(128,) * 3)
 
 
-OPERATIONS = (  # m7-n4-mstd0.5-inc1: each takes an image, the level m and a sign
+OPERATIONS = (  # of RandAugment m7-n4-mstd0.5-inc1; each takes an image, the level m and a sign
     lambda x, m, s: ImageOps.autocontrast(x),
     lambda x, m, s: ImageOps.equalize(x),
     lambda x, m, s: ImageOps.invert(x),
@@ -139,7 +139,7 @@ class Views(torch.utils.data.Dataset):
 # ---------------------------------------------------------------------------------------------------- networks
 
 class Probe(nn.Module):
-    """One learned query that attends to all tokens, an MLP, a linear layer."""
+    """An attentive probe: one learned query that attends to all tokens, an MLP, and a linear layer."""
 
     def __init__(self, dim, heads, classes):
         super().__init__()
@@ -167,7 +167,7 @@ class Probe(nn.Module):
 
 
 def positions(width, times, rows, columns):
-    """Sines and cosines of the three places of a token, as the encoder was trained with."""
+    """Return the encoder's position table [tokens, width]: sines and cosines of time, row and column."""
     half = math.ceil(width / 6)
     rate = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
     places = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) for n in (times, rows, columns)))
@@ -193,7 +193,7 @@ def load_encoder(path, args):
 def encode(encoder, clips, dtype):
     with torch.inference_mode(), torch.autocast('cpu', torch.bfloat16, enabled=dtype == 'bf16'):
         tokens = encoder(clips)
-    return tokens.float().clone()  # made outside, so that probes may keep them for their gradients
+    return tokens.float().clone()  # a copy made outside of inference mode, which the probes' gradients may use
 
 
 def train(encoder, probes, loader, args):

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""One V-JEPA training step in PyTorch on the CPU, as someone at home in PyTorch writes it: what vjepa-bench step is
-compared with (compare_pytorch.sh). Target encoder, two masks, L1, AdamW, moving average; random clips, no loader.
+"""One V-JEPA training step in PyTorch on the CPU, as an experienced user of PyTorch writes it. compare_pytorch.sh
+compares vjepa-bench step with it. The step has a target encoder, two masks, L1 loss, AdamW and the moving average; its
+clips are random, without a loader.
 
 It measures speed only: masks are shared by the batch, position tables are random, one mask token serves both masks. The
 masks keep as many tokens as tube masks of ratio 0.75 and 0.9. Prints one JSON object: step_s {min, median, max} of all
@@ -17,7 +18,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-SIZES = {  # frames, side, patch, encoder width, blocks, heads, predictor width, blocks, heads
+SIZES = {  # frames, side, patch; width, blocks and heads of the encoder; width, blocks and heads of the predictor
     'tiny': (16, 64, 8, 192, 12, 3, 96, 6, 3),
     'large': (16, 224, 16, 1024, 24, 16, 384, 12, 12),
 }
@@ -73,7 +74,7 @@ class Predictor(nn.Module):
 
 
 def make_adamw(params):
-    """The fastest AdamW that this PyTorch has on the CPU: fused came with 2.4."""
+    """Return the fastest AdamW that this PyTorch has on the CPU. PyTorch 2.4 brought the fused one."""
     for option in ({'fused': True}, {'foreach': True}, {}):
         try:
             trial = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], **option)
@@ -86,7 +87,7 @@ def make_adamw(params):
 
 
 class Laps:
-    """Seconds between calls, by name."""
+    """Measures the seconds between calls, by name."""
 
     def __init__(self):
         self.seconds, self.last = {}, time.perf_counter()

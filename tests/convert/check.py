@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The Python side of convert.sh: makes checkpoints of the published layout, compares. check.py COMMAND ARGUMENTS."""
+"""The Python side of convert.sh: makes checkpoints of the published layout, and compares (check.py COMMAND ...)."""
 import json
 import sys
 
@@ -25,7 +25,7 @@ def expect(truth, message):
 
 
 def make(out, shape, updates):
-    """A checkpoint after some updates, and its moments by the names of vjepa, taken from the parameters themselves."""
+    """Write a checkpoint after some updates, and its moments under vjepa's names, found by way of the parameters."""
     training = Training(shape_of(shape), 1)
     for k in range(int(updates)):
         training.update(*training.batch(k))
@@ -56,13 +56,13 @@ def moments(checkpoint, published):
 
 
 def features(published, shape, store, embedded):
-    """vjepa-embed's features against those of the published layout's target encoder. Frames are of the crop's size."""
+    """Compare vjepa-embed's features with those of the published target encoder, for frames of the crop's size."""
     training = Training(shape_of(shape), 0)
     content = torch.load(published)
     training.target.load_state_dict(content["target_encoder"])
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     with h5py.File(f"{store}/shard-00000.h5") as file:
-        shapes = [item for item in file["clips"].values() if isinstance(item, h5py.Group)]  # HxW, all of one here
+        shapes = [item for item in file["clips"].values() if isinstance(item, h5py.Group)]  # HxW; one here
         clips = (shapes[0]["frames"][...] / 255.0 - mean) / std
     with torch.no_grad():
         want = training.target.module.backbone(torch.from_numpy(clips.transpose(0, 4, 1, 2, 3)).float()).numpy()
@@ -71,11 +71,11 @@ def features(published, shape, store, embedded):
     expect(got.shape == want.shape, f"features {got.shape}, expected {want.shape}")
     error = np.linalg.norm(got - want) / np.linalg.norm(want)
     print(f"features {got.shape} differ by {error:.2g} of their norm")
-    expect(error <= 1e-5, "features differ")  # 24 products in a row in float32; measured 1e-6
+    expect(error <= 1e-5, "features differ")  # 24 products after one another in float32; measured 1e-6
 
 
 def fixture(converted, published, shape, out):
-    """A file for vjepa-parity: weights of the converted checkpoint, what PyTorch computes with the published one."""
+    """Write a file for vjepa-parity: the converted checkpoint's weights, and PyTorch's results with the original."""
     s = shape_of(shape)
     training = load(published, shape).double()
     clips, masks = training.batch(100)
@@ -119,8 +119,8 @@ def fixture(converted, published, shape, out):
 
 def same(a, b):
     """
-    Two published checkpoints with the same names in the same order, and every tensor and number the same; but for the
-    target's table, which the moving average changes by rounding, and which is made anew.
+    Check that two published checkpoints have the same names in the same order, and that all tensors and numbers are the
+    same. The target's table may differ: the moving average changes it by rounding, and the converter computes it anew.
     """
 
     def flat(content):
@@ -143,7 +143,7 @@ def same(a, b):
 
 
 def go_on(a, b, shape):
-    """The same update from two checkpoints ends in the same weights: the optimiser and its groups are as they were."""
+    """Check that the same update from two checkpoints gives the same weights: the optimiser's groups are right too."""
     ends = []
     for path in (a, b):
         training = load(path, shape)
@@ -159,7 +159,7 @@ def go_on(a, b, shape):
 
 
 def spoil(path, out, what):
-    """A checkpoint with one thing wrong."""
+    """Write a copy of a checkpoint with one thing wrong."""
     content = torch.load(path)
     name = "module.backbone.blocks.0.attn.qkv.bias"
     predictor, state = content["predictor"], content["opt"]["state"]
@@ -199,7 +199,7 @@ PROBE = {"width": 24, "heads": 3, "classes": 5}
 
 
 def make_probe(out, depth, second):
-    """A published probe; V-JEPA 2's is the second of two classifiers."""
+    """Write a published probe. If it is V-JEPA 2's, it is the second of two classifiers."""
     torch.manual_seed(5)
     states = [{f"module.{name}": t for name, t in Classifier(**PROBE, depth=int(depth), second=second == "second").state_dict().items()}
               for _ in range(2)]
@@ -208,7 +208,7 @@ def make_probe(out, depth, second):
 
 
 def probe_fixture(published, converted, depth, second, out):
-    """A file for vjepa-parity: weights of the converted probe, what PyTorch computes with the published one."""
+    """Write a file for vjepa-parity: the converted probe's weights, and PyTorch's results with the published one."""
     content = torch.load(published)
     state = content["classifiers"][1] if second == "second" else content["classifier"]
     model = Classifier(**PROBE, depth=int(depth), second=second == "second")
@@ -236,7 +236,8 @@ def probe_fixture(published, converted, depth, second, out):
 
 
 def same_probe(a, b):
-    """The same tensors under the same names; the projection that is never applied is zero in what we write."""
+    """Check that two probes have the same tensors under the same names. The projection that is never applied is zero in
+    `b`, which the converter wrote."""
     x, y = (torch.load(path) for path in (a, b))
     key = "classifiers" if "classifiers" in x else "classifier"
     x, y = (content[key][-1] if key == "classifiers" else content[key] for content in (x, y))
@@ -246,7 +247,7 @@ def same_probe(a, b):
 
 
 def probe_refusals(second, converted, published, checkpoint):
-    """What is wrong with a probe, or with the command line, is said. (In one process: loading torch takes seconds.)"""
+    """Check the messages about wrong probes and command lines, in one process, since loading torch takes seconds."""
     import re
     import shutil
     import from_pytorch
@@ -297,7 +298,7 @@ def probe_refusals(second, converted, published, checkpoint):
     with h5py.File("damaged.h5", "r+") as file:
         file["weights/linear.bias"][3] = 7
     refused(1, "damaged: linear.bias", to_pytorch.convert, "damaged.h5")
-    # V-JEPA's own form of one block in V-JEPA 2's, and back.
+    # A V-JEPA probe of one block becomes one of V-JEPA 2.
     plain = dict.fromkeys(("config", "clips", "head", "blocks_on", "task", "class_names"))
     ours(type("A", (), {**plain, "checkpoint": "first.pth.tar", "out": "one.h5", "heads": 3, "trust": False}))
     to_pytorch.convert(type("A", (), {"checkpoint": "one.h5", "out": "one.pth.tar", "encoder_only": False, "classifiers": True}))
@@ -306,7 +307,7 @@ def probe_refusals(second, converted, published, checkpoint):
 
 
 def settings(plain, *sized):
-    """The converters' defaults and sizes are those of the programs, as --print-config prints them."""
+    """Check that the converters' defaults and sizes are those of the programs, as --print-config prints them."""
     from settings import DEFAULTS, SIZES, Settings
 
     def read(path):

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Runs Python programs in children of one process that has imported torch already, which takes seconds in each new one.
+"""Runs Python programs in forked children of one process that has already imported torch, which takes seconds.
 
-forked.py SOCKET                      the server: ends when its standard input does
-forked.py SOCKET PROGRAM ARGUMENTS    runs PROGRAM there with this one's folder, standard output and error; ends with its exit code
+forked.py SOCKET                      is the server; it ends when its standard input ends
+forked.py SOCKET PROGRAM ARGUMENTS    runs PROGRAM in a child of the server, with the folder, standard output and error
+                                      of this process, and ends with its exit code
 """
 import os
 import runpy
@@ -18,7 +19,7 @@ def serve(path):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path + ".new")
         server.listen()
-        os.rename(path + ".new", path)  # whoever sees it can connect
+        os.rename(path + ".new", path)  # now clients that see it can connect
         while server in select.select([server, sys.stdin], [], [])[0]:
             client, _ = server.accept()
             with client:
@@ -35,7 +36,7 @@ def serve(path):
 
 
 def main(folder, program, *arguments):
-    """Become this program; its exit code, and its traceback, are those of a process of its own."""
+    """Run a program in this process, and end with the exit code and traceback that it would have in its own process."""
     code = 1
     try:
         os.chdir(folder)

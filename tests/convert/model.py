@@ -1,7 +1,7 @@
 """
-A V-JEPA model whose tensors have the published names, order, prefixes and optimiser groups: written for these tests
-from the description of the method, nothing of it shared with io/convert. Random weights, biases and gains, none of
-them trivial.
+A V-JEPA model whose tensors have the published names, order, prefixes and optimiser groups. It was written for these
+tests from the description of the method, and shares no code with io/convert. Weights, biases and gains are random, and
+none is trivial.
 """
 import copy
 import math
@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 
 def table(width, grid, uniform_power):
-    """Position table [tokens, width] in double, entry by entry."""
+    """Compute the position table [tokens, width] in double, entry by entry."""
     axes = [2 * math.ceil(width / 6)] * 3 if uniform_power else [width // 2, width // 4, width // 4]
     rows = []
     for t in range(grid[0]):
@@ -107,14 +107,14 @@ def grid_of(s):
 
 
 def wrap(network):
-    """Under the names that two wrappers give."""
+    """Return the network inside two modules, so that its tensors get the prefixes of the published wrappers."""
     outer, inner = nn.Module(), nn.Module()
     outer.module, inner.backbone = inner, network
     return outer
 
 
 class Classifier(nn.Module):
-    """An attentive classifier of the published layout; `second`: V-JEPA 2's, with its blocks on the tokens first."""
+    """An attentive classifier of the published layout. With `second` it is V-JEPA 2's: blocks work on tokens first."""
 
     def __init__(self, width, heads, classes, depth, second):
         super().__init__()
@@ -159,7 +159,7 @@ class Classifier(nn.Module):
 
 
 class Training:
-    """Encoder, predictor, target and AdamW, as the published code groups its parameters."""
+    """Encoder, predictor, target, and AdamW with the parameter groups of the published code."""
 
     def __init__(self, s, seed):
         torch.manual_seed(seed)
@@ -186,7 +186,7 @@ class Training:
         return h, F.layer_norm(h, h.shape[2:])
 
     def predictions(self, clips, masks):
-        """For each mask: encoded context, predictions."""
+        """Yield (encoded context, predictions) for each mask."""
         for i, (context, target) in enumerate(masks):
             z = self.encoder.module.backbone(clips, context)
             yield z, self.predictor.module.backbone(z, context, target, i)
@@ -214,7 +214,7 @@ class Training:
         return self
 
     def batch(self, seed, clips=3):
-        """Random clips and two masks with context and target of different lengths, ascending."""
+        """Return random clips and two masks; contexts and targets have different lengths and ascending indices."""
         generator = torch.Generator().manual_seed(seed)
         s, tokens = self.s, math.prod(grid_of(self.s))
         masks = []

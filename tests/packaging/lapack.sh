@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Which LAPACK and ScaLAPACK are found (cmake/VjepaLapack.cmake): this system's, and the same libraries under the names and in the
-# folders of LibSci and MKL; what does not link is passed over, and what was named and does not link is refused. One configuration
-# tries all, with another environment each time.
+# Test which LAPACK and ScaLAPACK cmake/VjepaLapack.cmake finds: this system's, and the same libraries under the names
+# and in the folders of LibSci and MKL. A library that does not link is passed over; one that the user named and that
+# does not link is refused. One configuration tries all cases, each with another environment.
 set -euo pipefail
 source_dir=${VJEPA_SOURCE:?run through ctest, or set VJEPA_SOURCE to the checkout}
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/vjepa-lapack.XXXXXX")
@@ -12,7 +12,7 @@ fail() {
     echo "FAIL: $*" >&2
     exit 1
 }
-library() { # NAME: its path, as the compiler finds it
+library() { # NAME: print the path at which the compiler finds it
     local path
     path=$(${CC:-cc} -print-file-name="lib$1.so")
     [[ $path == /* ]] || { echo "SKIPPED: there is no $1 (Debian: libscalapack-openmpi-dev)"; exit 77; }
@@ -27,9 +27,9 @@ for name in libsci/lib/libsci_gnu_mpi_mp libsci/lib/libsci_gnu_mpi serial/lib/li
     ln -s "$scalapack" $name.so
 done
 for name in libsci/lib/libsci_gnu_mp libsci/lib/libsci_gnu serial/lib/libsci_cray mkl/lib/intel64/libmkl_rt other/lib/libsci_gnu; do
-    printf 'INPUT(%s %s)\n' "$lapack" "$blas" >$name.so # both in one library
+    printf 'INPUT(%s %s)\n' "$lapack" "$blas" >$name.so # a linker script that makes one library of both
 done
-ln -s "$(library m)" other/lib/libsci_gnu_mpi.so # of another MPI, say: it has not what is called
+ln -s "$(library m)" other/lib/libsci_gnu_mpi.so # stands for one of another MPI: it lacks the functions
 
 cat >CMakeLists.txt <<'EOC'
 cmake_minimum_required(VERSION 3.22)
@@ -65,7 +65,7 @@ set(ENV{CRAY_LIBSCI_PREFIX_DIR} ${CMAKE_SOURCE_DIR}/libsci)
 try(wrapper)
 EOC
 configure() { cmake -S . -B build -D VJEPA_SOURCE="$source_dir" -D VJEPA_SCALAPACK=AUTO "$@" >cmake.log 2>&1; }
-found() { # NAME SCALAPACK LAPACK: patterns
+found() { # NAME SCALAPACK LAPACK: these patterns match what was found in the case NAME
     grep -qE -- "^-- RESULT $1 (1|TRUE|ON) \[$2\] \[$3\]$" cmake.log || fail "$1: $(grep -E "RESULT $1 |ScaLAPACK" cmake.log)"
 }
 configure -D LINKED="$scalapack;$lapack;$blas" || fail "cmake: $(tail -n 20 cmake.log)"

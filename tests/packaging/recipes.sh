@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# The recipes in modules/ without the tools they are for: the Spack recipe is run under tests/packaging/spack_stub.py, the Apptainer
-# definition's shell parts are checked, and both name what cmake/VjepaDependencies.cmake needs.
+# Test the recipes in modules/ without the tools that they are for. The Spack recipe runs under
+# tests/packaging/spack_stub.py, which checks that it names what cmake/VjepaDependencies.cmake needs. The shell parts of
+# the Apptainer definition are checked, and its packages must have the libraries that the programs of this build are
+# linked with.
 set -euo pipefail
 source_dir=${VJEPA_SOURCE:?run through ctest, or set VJEPA_SOURCE to the checkout}
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/vjepa-packaging.XXXXXX")
@@ -16,7 +18,7 @@ fail() {
 rm -rf "$source_dir"/modules/reframe/__pycache__ "$source_dir"/tests/packaging/__pycache__
 /usr/bin/python3 -B "$source_dir/tests/packaging/spack_stub.py" "$source_dir" || fail "the Spack recipe"
 
-# Sections of the definition that are scripts; an image's %post and %environment are run by sh.
+# Check the sections of the definition that are scripts; sh runs an image's %post and %environment.
 definition=$source_dir/modules/apptainer/vjepa.def
 awk -v out=section '/^%/ { n++; name = $1; next } /^Bootstrap:/ { name = "" } name ~ /^%(post|environment|runscript|test)$/ { print > (out n ".sh") }' "$definition"
 [ "$(cat section*.sh | wc -l)" -gt 20 ] || fail "the sections of $definition were not found"
@@ -27,7 +29,7 @@ for section in section*.sh; do
 done
 command -v shellcheck >/dev/null || echo "not tested: shellcheck is not installed, so the definition's scripts were only parsed"
 
-# Libraries that the final image installs: those that the programs of this build are linked with.
+# The final image must install the libraries that the programs of this build are linked with.
 if [ -r /etc/debian_version ] && [[ $(cat /etc/debian_version) == 12.* ]] && [ -z "${VJEPA_SANITIZE:-}" ]; then
     installed=$(sed -n '/^Stage: final/,$p' "$definition" | grep -oE '\b(lib[a-z0-9.+-]+|zlib1g)\b' | sort -u)
     for library in mpi gomp hdf5_openmpi avformat avcodec swscale avutil yaml-0 jansson xxhash z turbojpeg seccomp; do

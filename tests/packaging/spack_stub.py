@@ -1,11 +1,15 @@
 """Runs the Spack recipe without Spack: spack_stub.py CHECKOUT
 
-Stand-ins for the names that Spack gives to recipes record what the recipe declares, and answer what its methods ask. Checked are:
-every CMake option it sets exists; every option of CMakeLists.txt is set by it or named below as left alone; every library that
-cmake/VjepaDependencies.cmake looks for is a dependency, with at least the version asked for; arguments follow the variants; every
-name that it uses comes from where Spack has it, and its dependencies and their variants are known to Spack, as far as somebody
-has looked: the lists below are of Spack 1.0's sources (package API v2.0; CMake packages; the packages' recipes). Not checked: that the
-concretizer finds a solution, and that Spack builds it.
+Stand-ins for the names that Spack gives to recipes record what the recipe declares, and answer what its methods ask.
+The script checks that
+- every CMake option that the recipe sets exists;
+- the recipe sets every option of CMakeLists.txt, but for those that LEFT_ALONE names;
+- every library that cmake/VjepaDependencies.cmake looks for is a dependency, with at least the version asked for;
+- arguments of CMake follow the variants;
+- every name that the recipe uses is imported from where Spack has it;
+- Spack knows its dependencies and their variants.
+What Spack has is in the lists below, which were copied from the sources of Spack 1.0 (package API v2.0; CMake packages;
+the packages' recipes). It does not check that the concretizer finds a solution, nor that Spack builds it.
 """
 
 import dis
@@ -15,15 +19,15 @@ import sys
 import types
 
 checkout = pathlib.Path(sys.argv[1])
-# Options that only developers set, or that have a better place in Spack (module files are Spack's own).
+# Options that only developers set, or for which Spack has its own means (it writes module files itself).
 LEFT_ALONE = {'VJEPA_WERROR', 'VJEPA_PORTABLE', 'VJEPA_CUDA_EMULATED', 'VJEPA_SANITIZE', 'VJEPA_MODULES', 'VJEPA_FIXTURES'}
-# What CMake calls them, and Spack.
+# Dependencies: their names in CMake, and in Spack.
 NAMES = {'MPI': 'mpi', 'HDF5': 'hdf5', 'LAPACK': 'lapack', 'FFMPEG': 'ffmpeg', 'YAML': 'libyaml', 'JANSSON': 'jansson', 'XXHASH': 'xxhash',
          'ZLIB': 'zlib-api', 'TURBOJPEG': 'libjpeg-turbo', 'SECCOMP': 'libseccomp', 'CMOCKA': 'cmocka', 'RANDOM123': 'random123',
          'PkgConfig': 'pkgconfig'}
 OF_THE_COMPILER = {'OpenMP', 'Threads'}
-# What Spack has: in spack.package; beside CMakePackage; in a recipe's module when it is built with CMake; packages and virtual
-# packages, with the variants that recipes may ask for.
+# What Spack has: names in spack.package; names beside CMakePackage; names in a recipe's module when it is built with
+# CMake; packages and virtual packages, with the variants that recipes may ask for.
 API = {'variant', 'version', 'depends_on', 'conflicts', 'run_after', 'join_path', 'working_dir', 'find', 'Executable'}
 OF_CMAKE = {'CMakePackage', 'generator'}
 IN_A_BUILD = {'ctest', 'cmake', 'ninja'}
@@ -105,7 +109,7 @@ assert recipe['CHECKOUT'] == checkout.resolve(), f'the recipe takes {recipe["CHE
 
 
 def globals_of(code):
-    """Names that functions of the recipe look for outside of it when they run."""
+    """Return the global names that this code, and the functions in it, look up when they run."""
     names = {i.argval for i in dis.get_instructions(code) if i.opname == 'LOAD_GLOBAL'}
     return names.union(*(globals_of(c) for c in code.co_consts if isinstance(c, types.CodeType)))
 

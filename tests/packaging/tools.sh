@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# The recipes in modules/ by the tools they are for, which come from the Python package index (20 to 40 MB).
-#   tools.sh reframe      # the ReFrame suite runs on this machine against a fresh installation
-#   tools.sh easybuild    # style of the easyconfigs, and all dependencies found in EasyBuild's collection; with VJEPA_EASYBUILD_BUILD=1
-#                         # also a build by EasyBuild with this machine's compiler and libraries in place of the toolchain's, 5 to 15 minutes
-#   tools.sh apptainer    # the definition's last stage in a root of Debian 12, without Apptainer; 200 MB to get, 1 GB of disk. With
-#                         # VJEPA_IMAGE_BUILD=1 also its first one, which builds; otherwise what this build installs takes its place
+# Test the recipes in modules/ with the tools that they are for, which come from the Python package index (20 to 40 MB).
+#   tools.sh reframe      # run the ReFrame suite on this machine against a fresh installation
+#   tools.sh easybuild    # check the style of the easyconfigs, and find all dependencies in EasyBuild's collection.
+#                         # With VJEPA_EASYBUILD_BUILD=1 EasyBuild also builds, with this machine's compiler and
+#                         # libraries in place of the toolchain's, in 5 to 15 minutes
+#   tools.sh apptainer    # run the last stage of the definition in a root of Debian 12, without Apptainer; downloads
+#                         # 200 MB, takes 1 GB of disk. With VJEPA_IMAGE_BUILD=1 also run the first stage, which builds;
+#                         # otherwise an installation of this build takes its place
 set -euo pipefail
 what=${1:?usage: tools.sh reframe|easybuild|apptainer}
 source_dir=${VJEPA_SOURCE:?run through ctest, or set VJEPA_SOURCE to the checkout}
@@ -33,14 +35,14 @@ check_reframe() {
     local prefix="$scratch/a prefix" suite=$source_dir/modules/reframe
     get reframe-hpc==4.10.4
     cmake --install "$build" --prefix "$prefix" >/dev/null
-    # Nothing of it is read from the source folder but the suite.
+    # ReFrame reads only the suite from the source folder, nothing else.
     reframe=("$python" -B tools/bin/reframe --prefix reframe -C "$suite/site_example.py" -c "$suite/vjepa_checks.py" --system=workstation --nocolor)
     "${reframe[@]}" -S vjepa_home="$prefix" -r >suite.log 2>&1 || fail "the suite: $(tail -n 80 suite.log)"
     grep -qE 'PASSED .* Ran 6/6 test case\(s\) from 6 check\(s\) \(0 failure' suite.log || fail "not all ran: $(tail -n 40 suite.log)"
     "${reframe[@]}" -S vjepa_home="$prefix" -n VjepaScaling -P ranks=1,2 -r --performance-report >scaling.log 2>&1 || fail "$(tail -n 40 scaling.log)"
     grep -qE 'Ran 2/2 .*0 failure' scaling.log || fail "scaling over ranks: $(tail -n 40 scaling.log)"
     grep -q 'clips/s' scaling.log || fail "no speed in: $(tail -n 40 scaling.log)"
-    # It can fail: expected numbers that are damaged, and an installation that cannot train.
+    # The suite must fail if expected numbers are damaged, or if the installation cannot train.
     printf 'broken' | dd of="$prefix/share/vjepa/parity/square_step5.h5" bs=1 seek=1500000 conv=notrunc status=none
     printf '#!/bin/sh\nexit 0\n' >false && chmod +x false && rm "$prefix/bin/vjepa-pretrain" && mv false "$prefix/bin/vjepa-pretrain"
     "${reframe[@]}" -S vjepa_home="$prefix" -t 'smoke|restart' -r >broken.log 2>&1 && fail "a broken installation passes"
@@ -73,7 +75,7 @@ check_easybuild() {
 
     [ -n "${VJEPA_EASYBUILD_BUILD:-}" ] || return 0
 
-    # What the checkout has now, not only what is committed.
+    # Archive the checkout as it is now, with changes that are not committed.
     [ -d "$source_dir/.git" ] || [ -f "$source_dir/.git" ] || skip "no Git checkout to make an archive of; style and dependencies are good"
     (cd "$source_dir" && git ls-files -z -co --exclude-standard | tar --null -T - --ignore-failed-read --transform 's,^,vjepa-0.1.0/,' -czf "$scratch/vjepa-0.1.0.tar.gz" 2>/dev/null) ||
         fail "an archive of the checkout"
@@ -86,13 +88,15 @@ check_easybuild() {
     [ -e "$HDF5_PLUGIN_PATH/libvjepa_jpeg.so" ] || fail "HDF5_PLUGIN_PATH of EasyBuild's module is $HDF5_PLUGIN_PATH"
 }
 
-# Apptainer itself is in neither registry. What it would do with the definition's sections is done here by hand: %files are copied, %post
-# is run in the root as root, %test and %runscript with %environment, as somebody else and with nothing writable but /tmp.
+# Apptainer itself is neither in Debian nor in the Python package index. This does by hand what Apptainer would do with
+# the sections of the definition: copy %files, run %post in the root folder as root, and run %test and %runscript with
+# %environment as another user, who can write only to /tmp.
 check_apptainer() {
     local definition=$source_dir/modules/apptainer/vjepa.def stage from file to root more
     [ "$(id -u)" -eq 0 ] && unshare --mount --pid --fork true 2>/dev/null || skip "only root may work in a root folder of its own"
     apt-get download debootstrap >debootstrap.log 2>&1 && dpkg -x debootstrap_*.deb tools || skip "debootstrap cannot be had: $(tail -n 1 debootstrap.log)"
-    # As Apptainer reads it (pkg/build/types/parser): Bootstrap begins a stage, a line whose first word begins with % a section.
+    # Split the definition as Apptainer does (pkg/build/types/parser): Bootstrap begins a stage; a line whose first word
+    # begins with % begins a section.
     awk '$1 == "Bootstrap:" { stage++; section = "header" }
         stage && $1 ~ /^%/ { section = substr($1, 2); if ($2 == "from") print $3 > (stage "-from"); next }
         stage { print > (stage "-" section) }' "$definition"
@@ -104,9 +108,9 @@ check_apptainer() {
 
     DEBOOTSTRAP_DIR=$scratch/tools/usr/share/debootstrap timeout 1800 tools/usr/sbin/debootstrap --variant=minbase bookworm base >debootstrap.log 2>&1 ||
         skip "Debian 12 cannot be had: $(tail -n 1 debootstrap.log)"
-    rm -rf base/etc/apt && cp -rL /etc/apt base/etc/apt # where this machine gets packages from
+    rm -rf base/etc/apt && cp -rL /etc/apt base/etc/apt # get packages from where this machine gets them
     mkdir checkout && (cd "$source_dir" && git ls-files -z -co --exclude-standard | tar --null -T - --ignore-failed-read -cf - 2>/dev/null) | tar -C checkout -xf -
-    inside() { # ROOT COMMAND...: with what a container has of the system
+    inside() { # ROOT COMMAND...: run in ROOT, with the parts of the system that a container has
         # shellcheck disable=SC2016
         timeout 1800 unshare --mount --pid --fork bash -euc 'cd "$1"; mount -t proc proc proc; mount --rbind /dev dev; cp -L /etc/resolv.conf etc
             exec chroot . /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp "${@:2}"' root "$@"
@@ -115,7 +119,7 @@ check_apptainer() {
         root=root-$(sed -n 's/^Stage: //p' $stage-header) from=checkout
         if [ $stage = 1 ] && [ -z "${VJEPA_IMAGE_BUILD:-}" ]; then
             cmake --install "$build" --prefix "$scratch/$root/opt/vjepa" >/dev/null
-            # What a build for developers has beside the image's.
+            # Libraries that a developer's build is linked with, and the image's is not.
             mapfile -t more < <(ldd "$build"/bin/vjepa-* | grep -oE '/[^ ]*/lib(dnnl|simgrid)[^ ]*' | sort -u | xargs -r realpath | xargs -r dpkg -S | cut -d: -f1 | sort -u)
             inside base /bin/sh -ec 'apt-get update -qq; [ $# -eq 0 ] || apt-get install -y -qq --no-install-recommends "$@"' more "${more[@]}" >more.log 2>&1 ||
                 fail "packages ${more[*]}: $(tail -n 5 more.log)"
@@ -129,7 +133,7 @@ check_apptainer() {
         done <$stage-files
         inside "$root" /bin/sh -ec "$(cat $stage-post)" >post.log 2>&1 || fail "%post of stage $stage: $(tail -n 20 post.log)"
     done
-    as_user() { # SECTION ARGUMENTS...: of the last stage
+    as_user() { # SECTION ARGUMENTS...: run a section of the last stage
         inside root-final setpriv --reuid 65534 --regid 65534 --clear-groups /bin/sh -ec "$(cat 2-environment 2-"$1")" "$@"
     }
     as_user test >test.log 2>&1 || fail "%test: $(tail -n 20 test.log)"

@@ -5,7 +5,8 @@
     spack install vjepa +cuda cuda_arch=80,90a +scalapack
     spack install --test=root vjepa +tests
 
-It builds the committed state of the checkout that it lies in, branch main. An uncommitted one: spack develop --path CHECKOUT vjepa@main
+It builds branch main as committed in the checkout that contains this file. To build uncommitted changes:
+spack develop --path CHECKOUT vjepa@main
 """
 
 import pathlib
@@ -58,7 +59,7 @@ class Vjepa(CMakePackage, CudaPackage):
     depends_on("py-h5py", type=("build", "test"), when="+tests")
     depends_on("py-pillow", type=("build", "test"), when="+tests")
 
-    # The compiler and cuBLASLt; a driver for CUDA 13 on the machine.
+    # The CUDA package brings the compiler and cuBLASLt. The machine needs a driver for CUDA 13.
     depends_on("cuda@13:", when="+cuda")
     conflicts("cuda_arch=none", when="+cuda", msg="+cuda needs cuda_arch, e.g. 80 (A100) or 90a (H100)")
     for too_old in ("72", "75"):
@@ -88,11 +89,11 @@ class Vjepa(CMakePackage, CudaPackage):
     def setup_run_environment(self, env):
         env.prepend_path("HDF5_PLUGIN_PATH", join_path(self.prefix.lib, "vjepa", "hdf5-plugins"))
         if self.spec.satisfies("+cuda"):
-            # Loaded at run time, and only where there is a GPU.
+            # vjepa loads this library at run time, and only where there is a GPU.
             env.set("VJEPA_CUBLASLT", join_path(self.spec["cuda"].prefix.lib64, "libcublasLt.so.13"))
 
     def check(self):
-        # The tests that need seconds, in the build folder.
+        # Run only the tests that take seconds, in the build folder.
         with working_dir(self.build_directory):
             ctest("-L", "unit|parity", "--output-on-failure")
 
@@ -101,6 +102,6 @@ class Vjepa(CMakePackage, CudaPackage):
         Executable(join_path(self.prefix.bin, "vjepa-pretrain"))("--version")
 
     def test_parity(self):
-        """the installed library's numbers against those of an independent implementation"""
+        """compare the installed library's numbers with those of an independent implementation"""
         fixtures = find(join_path(self.prefix.share, "vjepa", "parity"), "*.h5")
         Executable(join_path(self.prefix.bin, "vjepa-parity"))(*fixtures)
