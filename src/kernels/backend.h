@@ -78,14 +78,14 @@ typedef struct {
         const int32_t *source, const int32_t *position, int64_t R, int D)                                              \
     ROW(predictor_input_backward, float *du, float *dmask_tokens, const float *ds, const int32_t *source, int64_t R,   \
         int D, int tokens, int accumulate)                                                                             \
-    ROW(patchify, float *patches, const float *clips, int64_t B, int C, int T, int H, int W, int tubelet, int patch)   \
+    ROW(patchify, vj_array patches, const float *clips, int64_t B, int C, int T, int H, int W, int tubelet, int patch) \
     ROW(normalise_rows, float *y, const float *x, int64_t R, int P, float eps)                                         \
     ROW(product, const vj_product *product)                                                                            \
     ROW(column_sums, float *sums, vj_array x, int accumulate, int64_t R, int D)                                        \
     ROW(layernorm_forward, vj_array y, float *mean, float *rstd, const float *x, const float *weight,                  \
         const float *bias, int64_t R, int D, float eps)                                                                \
     ROW(layernorm_backward, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias, float *sums,           \
-        const float *dy, const float *x, const float *mean, const float *rstd, const float *weight, const float *bias, \
+        vj_array dy, const float *x, const float *mean, const float *rstd, const float *weight, const float *bias,     \
         int accumulate_dx, int accumulate_dw, int64_t R, int D)                                                        \
     ROW(attention_forward, vj_array out, float *lse, vj_array qkv, const vj_rows *rows, int D, int heads)              \
     ROW(attention_backward, vj_array dqkv, float *dbias, vj_array dout, vj_array qkv, vj_array out, const float *lse,  \

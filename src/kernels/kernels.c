@@ -98,12 +98,19 @@ void vj_crop_clips(vj_backend *be, float *pixels, const uint8_t *frames, const v
     LAUNCH(be, crop_clips, pixels, frames, views, B, T, size, mean, std);
 }
 
-void vj_patchify(vj_backend *be, float *patches, const float *clips, int64_t B, int C, int T, int H, int W, int tubelet,
-                 int patch)
+/* Return the size of n elements of an array, in floats. */
+static double floats_of(vj_array array, int64_t n)
 {
-    VJ_ASSERT(B >= 0 && C > 0 && tubelet > 0 && patch > 0 && (B == 0 || (patches && clips)));
+    return array.data ? (double)n * (double)vj_type_bytes(array.type) / sizeof(float) : 0;
+}
+
+void vj_patchify(vj_backend *be, vj_array patches, const float *clips, int64_t B, int C, int T, int H, int W,
+                 int tubelet, int patch)
+{
+    const int64_t values = B * C * T * H * W;
+    VJ_ASSERT(B >= 0 && C > 0 && tubelet > 0 && patch > 0 && (B == 0 || (patches.data && clips)));
     VJ_ASSERT(T >= tubelet && H >= patch && W >= patch && T % tubelet == 0 && H % patch == 0 && W % patch == 0);
-    moves(be, 2.0 * (double)B * C * T * H * W);
+    moves(be, (double)values + floats_of(patches, values));
     LAUNCH(be, patchify, patches, clips, B, C, T, H, W, tubelet, patch);
 }
 
@@ -112,12 +119,6 @@ void vj_normalise_rows(vj_backend *be, float *y, const float *x, int64_t R, int 
     VJ_ASSERT(R >= 0 && P > 1 && eps >= 0 && (R == 0 || (y && x)));
     moves(be, 2.0 * (double)R * P);
     LAUNCH(be, normalise_rows, y, x, R, P, eps);
-}
-
-/* Return the size of n elements of an array, in floats. */
-static double floats_of(vj_array array, int64_t n)
-{
-    return array.data ? (double)n * (double)vj_type_bytes(array.type) / sizeof(float) : 0;
 }
 
 /* Return the floats that must move at least: operands, result, what is added to it, what the finish reads or writes. */
@@ -240,14 +241,15 @@ void vj_layernorm_forward(vj_backend *be, vj_array y, float *mean, float *rstd, 
 }
 
 void vj_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
-                           float *sums, const float *dy, const float *x, const float *mean, const float *rstd,
+                           float *sums, vj_array dy, const float *x, const float *mean, const float *rstd,
                            const float *weight, const float *bias, int accumulate_dx, int accumulate_dw, int64_t R,
                            int D)
 {
     VJ_ASSERT(R >= 0 && D > 0 && !dweight == !dbias && (!sums || dweight) &&
-              (R == 0 || (dx && dy && x && mean && rstd && dx != dy)));
+              (R == 0 || (dx && dy.data && x && mean && rstd && dx != dy.data)));
     VJ_ASSERT((!y.data || !weight == !bias) && (!copy.data || copy.type == VJ_TYPE_BF16));
-    moves(be, (accumulate_dx ? 4.0 : 3.0) * (double)R * D + floats_of(y, R * D) + floats_of(copy, R * D));
+    const int64_t n = R * D;
+    moves(be, (accumulate_dx ? 3.0 : 2.0) * (double)n + floats_of(dy, n) + floats_of(y, n) + floats_of(copy, n));
     LAUNCH(be, layernorm_backward, dx, copy, y, dweight, dbias, sums, dy, x, mean, rstd, weight, bias, accumulate_dx,
            accumulate_dw, R, D);
 }

@@ -366,8 +366,8 @@ void vj_host_crop(float *pixels, const uint8_t *frames, const vj_clip_view *view
  * Cut clips [B, C, T, H, W] into tubelets: patches [B*N, C*tubelet*patch*patch], N = (T/tubelet)(H/patch)(W/patch),
  * token (t*gh + y)*gw + x, values in the order (channel, dt, dy, dx). docs/method.md, section 1.
  */
-void vj_patchify(vj_backend *be, float *patches, const float *clips, int64_t B, int C, int T, int H, int W, int tubelet,
-                 int patch);
+void vj_patchify(vj_backend *be, vj_array patches, const float *clips, int64_t B, int C, int T, int H, int W,
+                 int tubelet, int patch);
 
 /** Each row minus its mean, divided by sqrt(sample variance (divisor P-1) + eps): pixel targets, docs/method.md,
  * section 16. */
@@ -429,11 +429,12 @@ void vj_layernorm_forward(vj_backend *be, vj_array y, float *mean, float *rstd, 
  * `accumulate_dw`, or both NULL. dx must not be dy. `y` [R, D] or none: gets the output of forward recomputed (the only
  * use of bias), so that it need not be kept for the next layer. It is computed from the rounded mean with a correction:
  * as accurate as forward's, but the last bit may differ, so a bf16 value may be rounded the other way. `copy` [R, D] or
- * none: gets dx as bf16 too, for products that would have to round it. `sums` [D] or NULL: gets the column sums of dx,
- * the gradient of a bias that was added to x; added by `accumulate_dw`; only with dweight.
+ * none: gets dx as bf16 too, for products that would have to round it. dy [R, D] may be of either type. `sums` [D] or
+ * NULL: gets the column sums of dx, the gradient of a bias that was added to x; added by `accumulate_dw`; only with
+ * dweight.
  */
 void vj_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
-                           float *sums, const float *dy, const float *x, const float *mean, const float *rstd,
+                           float *sums, vj_array dy, const float *x, const float *mean, const float *rstd,
                            const float *weight, const float *bias, int accumulate_dx, int accumulate_dw, int64_t R,
                            int D);
 

@@ -8,7 +8,7 @@ static void take_memory(vj_encoder *e, vj_arena *arena)
     const int64_t rows = e->clips * e->net.tokens;
     const int64_t values = e->clips * e->net.grid_tokens * e->net.patch_values;
     e->pixels = vj_arena_floats(arena, values);
-    e->patches = vj_arena_floats(arena, values);
+    e->patches = vj_arena_array(arena, values, e->stack.type);
     e->features = vj_arena_floats(arena, rows * e->net.shape.width);
     e->offset = vj_arena_ints(arena, e->clips + 1);
     vj_stack_kept_take(&e->stack, &e->net.encoder, arena, rows);
@@ -117,7 +117,7 @@ const float *vj_encoder_run(vj_encoder *e, const float *pixels, int64_t count)
                           .segments = (int)count,
                           .offset = e->offset,
                           .squares = (double)count * (double)(N * N)};
-    const vj_encoder_pass all = {.clips = count, .patches = e->patches, .rows = &rows, .features = e->features};
+    const vj_encoder_pass all = {.clips = count, .patches = e->patches, .rows = &rows, .features = vj_f32(e->features)};
     if (e->rounded && !e->borrowed) vj_round_bf16(e->be, e->rounded, e->weights, e->net.params.total);
     vj_network_encode(&e->net, e->be, (vj_weights){e->weights, e->rounded}, e->table, &e->stack, &all);
     return e->features;

@@ -23,9 +23,10 @@ static void place(vj_model *m, vj_arena *arena, const vj_ragged_bounds *b)
     const vj_network *net = &m->net;
     const int64_t D = net->shape.width, Dp = net->shape.predictor_width, rows = b->clips * net->tokens;
     const int pixels = net->shape.objective == VJ_OBJECTIVE_PIXEL;
+    const vj_type type = m->context_memory.type;
 
     m->clips = vj_arena_floats(arena, rows * net->patch_values);
-    m->patches = vj_arena_floats(arena, rows * net->patch_values);
+    m->patches = vj_arena_array(arena, rows * net->patch_values, pixels ? VJ_TYPE_F32 : type); /* pixels: targets too */
     m->target = vj_arena_floats(arena, rows * net->out);
     if (!pixels) m->features = vj_arena_floats(arena, rows * D);
 
@@ -38,7 +39,7 @@ static void place(vj_model *m, vj_arena *arena, const vj_ragged_bounds *b)
 
     m->tokens = vj_arena_floats(arena, rows * D);
     vj_stack_kept_take(&m->context_memory, &net->encoder, arena, b->context);
-    m->encoded = vj_arena_floats(arena, b->context * D);
+    m->encoded = vj_arena_array(arena, b->context * D, type);
     m->encoded_mean = vj_arena_floats(arena, b->context);
     m->encoded_rstd = vj_arena_floats(arena, b->context);
     m->embedded = vj_arena_floats(arena, b->context * Dp);
@@ -50,12 +51,14 @@ static void place(vj_model *m, vj_arena *arena, const vj_ragged_bounds *b)
     const int64_t after_kept = arena->used;
     vj_stack_work_take(&m->predictor_memory, &net->predictor, arena, b->predictor);
     m->picked = vj_arena_floats(arena, b->target * Dp);
-    m->picked_norm = vj_arena_floats(arena, b->target * Dp);
+    m->picked_norm = vj_arena_array(arena, b->target * Dp, type);
     m->picked_mean = vj_arena_floats(arena, b->target);
     m->picked_rstd = vj_arena_floats(arena, b->target);
     m->dpicked = vj_arena_floats(arena, b->target * Dp);
     m->dpicked_norm = vj_arena_floats(arena, b->target * Dp);
     m->dpredicted = vj_arena_floats(arena, b->target * net->out);
+    m->dpredicted_copy = (vj_array){0};
+    if (type == VJ_TYPE_BF16) m->dpredicted_copy = vj_arena_array(arena, b->target * net->out, type);
     vj_stack_scratch_take(&m->predictor_scratch, &net->predictor, arena, b->predictor, m->predictor_memory.type);
 
     /* The context encoder runs before the predictor's forward pass and after its backward pass. */
@@ -175,15 +178,15 @@ static void make_target(vj_model *m, int64_t clips)
     const int64_t rows = clips * net->tokens;
     if (net->shape.objective == VJ_OBJECTIVE_FEATURE) {
         const vj_encoder_pass all = {
-            .clips = clips, .patches = m->patches, .rows = &m->packing.clips, .features = m->features};
+            .clips = clips, .patches = m->patches, .rows = &m->packing.clips, .features = vj_f32(m->features)};
         vj_network_encode(net, m->be, (vj_weights){m->trained.target, m->trained.rounded_target}, m->table,
                           &m->target_memory, &all);
         vj_layernorm_forward(m->be, vj_f32(m->target), NULL, NULL, m->features, NULL, NULL, rows, net->shape.width,
                              VJ_TARGET_EPS);
     } else if (m->settings.normalise_pixels) {
-        vj_normalise_rows(m->be, m->target, m->patches, rows, net->patch_values, VJ_PIXEL_EPS);
+        vj_normalise_rows(m->be, m->target, m->patches.data, rows, net->patch_values, VJ_PIXEL_EPS);
     } else {
-        vj_copy(m->be, m->target, m->patches, rows * net->patch_values);
+        vj_copy(m->be, m->target, m->patches.data, rows * net->patch_values);
     }
 }
 
@@ -208,16 +211,16 @@ static void predict(vj_model *m)
     const vj_weights weights = weights_of(m);
     const float *w = weights.exact;
     const int D = net->shape.width, Dp = net->shape.predictor_width;
-    vj_linear_forward(m->be, vj_f32(m->embedded), vj_f32(m->encoded), vj_weight_matrix(weights, net->embed_weight),
+    vj_linear_forward(m->be, vj_f32(m->embedded), m->encoded, vj_weight_matrix(weights, net->embed_weight),
                       w + net->embed_bias, NULL, 0, p->context.rows, Dp, D);
     vj_predictor_input_forward(m->be, m->predictor_memory.x[0], m->embedded, w + net->mask_token, m->predictor_table,
                                p->source, p->position, p->predictor.rows, Dp);
     vj_stack_forward(&net->predictor, m->be, weights, &m->predictor_memory, &p->predictor);
     /* The final norm works on rows, so the targets' rows are picked before it. */
     vj_gather_rows(m->be, m->picked, m->predictor_memory.x[net->predictor.depth], p->target_row, p->targets, Dp);
-    vj_layernorm_forward(m->be, vj_f32(m->picked_norm), m->picked_mean, m->picked_rstd, m->picked,
+    vj_layernorm_forward(m->be, m->picked_norm, m->picked_mean, m->picked_rstd, m->picked,
                          w + net->predictor.norm_weight, w + net->predictor.norm_bias, p->targets, Dp, net->shape.eps);
-    vj_linear_forward(m->be, vj_f32(m->predicted), vj_f32(m->picked_norm), vj_weight_matrix(weights, net->out_weight),
+    vj_linear_forward(m->be, vj_f32(m->predicted), m->picked_norm, vj_weight_matrix(weights, net->out_weight),
                       w + net->out_bias, NULL, 0, p->targets, net->out, Dp);
 }
 
@@ -242,13 +245,19 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     const int D = net->shape.width, Dp = net->shape.predictor_width;
     const vj_array none = {0};
 
-    vj_linear_backward_weight(m->be, g + net->out_weight, g + net->out_bias, vj_f32(m->dpredicted),
-                              vj_f32(m->picked_norm), accumulate, p->targets, net->out, Dp);
+    vj_array dpredicted = vj_f32(m->dpredicted);
+    vj_linear_backward_bias(m->be, g + net->out_bias, dpredicted, accumulate, p->targets, net->out);
+    if (m->dpredicted_copy.data) { /* rounded once for both products */
+        vj_round_bf16(m->be, m->dpredicted_copy.data, m->dpredicted, p->targets * net->out);
+        dpredicted = m->dpredicted_copy;
+    }
+    vj_linear_backward_weight(m->be, g + net->out_weight, NULL, dpredicted, m->picked_norm, accumulate, p->targets,
+                              net->out, Dp);
     vj_gradient_made(&m->trained.hook, m->be, net->out_weight);
-    vj_linear_backward_input(m->be, vj_f32(m->dpicked_norm), vj_f32(m->dpredicted),
-                             vj_weight_matrix(weights, net->out_weight), p->targets, net->out, Dp);
+    vj_linear_backward_input(m->be, vj_f32(m->dpicked_norm), dpredicted, vj_weight_matrix(weights, net->out_weight),
+                             p->targets, net->out, Dp);
     vj_layernorm_backward(m->be, m->dpicked, none, none, g + net->predictor.norm_weight, g + net->predictor.norm_bias,
-                          NULL, m->dpicked_norm, m->picked, m->picked_mean, m->picked_rstd,
+                          NULL, vj_f32(m->dpicked_norm), m->picked, m->picked_mean, m->picked_rstd,
                           w + net->predictor.norm_weight, NULL, 0, accumulate, p->targets, Dp);
     vj_gradient_made(&m->trained.hook, m->be, net->predictor.norm_weight);
     vj_fill(m->be, m->predictor_scratch.dx, 0.0f, p->predictor.rows * Dp);
@@ -258,8 +267,8 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     vj_predictor_input_backward(m->be, m->dembedded, g + net->mask_token, m->predictor_scratch.dx, p->source,
                                 p->predictor.rows, Dp, net->shape.mask_tokens, accumulate);
 
-    vj_linear_backward_weight(m->be, g + net->embed_weight, g + net->embed_bias, vj_f32(m->dembedded),
-                              vj_f32(m->encoded), accumulate, p->context.rows, Dp, D);
+    vj_linear_backward_weight(m->be, g + net->embed_weight, g + net->embed_bias, vj_f32(m->dembedded), m->encoded,
+                              accumulate, p->context.rows, Dp, D);
     vj_gradient_made(&m->trained.hook, m->be, net->embed_weight);
     vj_linear_backward_input(m->be, vj_f32(m->dencoded), vj_f32(m->dembedded),
                              vj_weight_matrix(weights, net->embed_weight), p->context.rows, Dp, D);

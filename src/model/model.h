@@ -29,11 +29,12 @@ typedef struct {
 
     /* of the last microbatch */
     vj_ragged packing;
-    float *features;         /* [clips*tokens, width] target encoder after its final norm */
-    float *target;           /* [clips*tokens, out] what is predicted: normalised features, or pixels */
-    float *patches, *tokens; /* [clips*tokens, patch_values], [clips*tokens, width] with positions */
-    float *encoded;          /* [context rows, width] context encoder after its final norm */
-    float *predicted;        /* [target rows, out] */
+    float *features;  /* [clips*tokens, width] target encoder after its final norm */
+    float *target;    /* [clips*tokens, out] what is predicted: normalised features, or pixels */
+    vj_array patches; /* [clips*tokens, patch_values] */
+    float *tokens;    /* [clips*tokens, width] with positions */
+    vj_array encoded; /* [context rows, width] context encoder after its final norm */
+    float *predicted; /* [target rows, out] */
     vj_stack_memory context_memory, predictor_memory, target_memory;
 
     /* own */
@@ -43,8 +44,10 @@ typedef struct {
     float *by_rows; /* [by_rows_count] staging buffer for partial gradients (vj_param.by_rows) to be summed over the
                        group */
     int64_t by_rows_count;
-    float *encoded_mean, *encoded_rstd, *embedded, *dembedded, *picked, *picked_norm, *picked_mean, *picked_rstd;
+    float *encoded_mean, *encoded_rstd, *embedded, *dembedded, *picked, *picked_mean, *picked_rstd;
+    vj_array picked_norm; /* [target rows, predictor width] */
     float *dpicked, *dpicked_norm, *dpredicted, *dencoded;
+    vj_array dpredicted_copy; /* of dpredicted as operand of products; none where activations are kept as floats */
     vj_stack_scratch encoder_scratch, predictor_scratch;
     vj_frame_room room;
     vj_arena arena; /* activations, placed anew for each microbatch, from the beginning of `memory` on */
@@ -142,7 +145,8 @@ typedef struct {
     uint16_t *rounded; /* bf16 copy for products, made in each run; or NULL */
     bool borrowed;     /* `weights` and `rounded` belong to the caller, who also updates `rounded` */
     int64_t clips;
-    float *memory, *pixels, *patches, *features, *table;
+    float *memory, *pixels, *features, *table;
+    vj_array patches;
     int32_t *offset;
     vj_stack_memory stack; /* the buffers in stack.copy are owned by the encoder (vj_encoder_keep_layer()) */
     vj_frame_room room;

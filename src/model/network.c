@@ -107,12 +107,12 @@ void vj_network_encode(const vj_network *net, vj_backend *be, vj_weights weights
     const int D = net->shape.width;
     const vj_rows *rows = e->rows;
     float *tokens = e->picked ? e->tokens : memory->x[0];
-    vj_linear_forward(be, vj_f32(tokens), vj_f32(e->patches), vj_weight_matrix(weights, net->patch_weight),
-                      w + net->patch_bias, table, net->grid_tokens, e->clips * net->grid_tokens, D, net->patch_values);
+    vj_linear_forward(be, vj_f32(tokens), e->patches, vj_weight_matrix(weights, net->patch_weight), w + net->patch_bias,
+                      table, net->grid_tokens, e->clips * net->grid_tokens, D, net->patch_values);
     if (e->picked) vj_gather_rows(be, memory->x[0], tokens, e->picked, rows->rows, D);
     vj_stack_forward(&net->encoder, be, weights, memory, rows);
-    vj_layernorm_forward(be, vj_f32(e->features), e->mean, e->rstd, memory->x[net->encoder.depth],
-                         w + net->encoder.norm_weight, w + net->encoder.norm_bias, rows->rows, D, net->shape.eps);
+    vj_layernorm_forward(be, e->features, e->mean, e->rstd, memory->x[net->encoder.depth], w + net->encoder.norm_weight,
+                         w + net->encoder.norm_bias, rows->rows, D, net->shape.eps);
 }
 
 void vj_network_backward(const vj_network *net, vj_backend *be, vj_weights weights, float *g, vj_stack_memory *memory,
@@ -123,8 +123,8 @@ void vj_network_backward(const vj_network *net, vj_backend *be, vj_weights weigh
     const int D = net->shape.width;
     const vj_rows *rows = e->rows;
     vj_layernorm_backward(be, scratch->dx, (vj_array){0}, (vj_array){0}, g + net->encoder.norm_weight,
-                          g + net->encoder.norm_bias, NULL, dfeatures, memory->x[net->encoder.depth], e->mean, e->rstd,
-                          w + net->encoder.norm_weight, NULL, 0, accumulate, rows->rows, D);
+                          g + net->encoder.norm_bias, NULL, vj_f32(dfeatures), memory->x[net->encoder.depth], e->mean,
+                          e->rstd, w + net->encoder.norm_weight, NULL, 0, accumulate, rows->rows, D);
     vj_gradient_made(hook, be, net->encoder.norm_weight);
     vj_stack_backward(&net->encoder, be, weights, g, memory, rows, scratch, accumulate, hook);
     float *dtokens = e->picked ? e->tokens : scratch->dx; /* the tokens are not needed once they are gathered */
@@ -132,7 +132,7 @@ void vj_network_backward(const vj_network *net, vj_backend *be, vj_weights weigh
         vj_fill(be, dtokens, 0.0f, e->clips * net->tokens * D);
         vj_scatter_add_rows(be, dtokens, scratch->dx, e->picked, rows->rows, D);
     }
-    vj_linear_backward_weight(be, g + net->patch_weight, g + net->patch_bias, vj_f32(dtokens), vj_f32(e->patches),
-                              accumulate, e->clips * net->grid_tokens, D, net->patch_values);
+    vj_linear_backward_weight(be, g + net->patch_weight, g + net->patch_bias, vj_f32(dtokens), e->patches, accumulate,
+                              e->clips * net->grid_tokens, D, net->patch_values);
     vj_gradient_made(hook, be, net->patch_weight);
 }

@@ -58,11 +58,11 @@ float *vj_network_table(const vj_network *net, vj_backend *be, int width);
 /* One pass of the encoder over `clips` clips. All is device memory but the struct and what it borrows. */
 typedef struct {
     int64_t clips;
-    const float *patches;  /* [clips*grid_tokens, patch_values] */
+    vj_array patches;      /* [clips*grid_tokens, patch_values] */
     const vj_rows *rows;   /* the rows that the blocks see */
     const int32_t *picked; /* [rows] their tokens among those of all clips; NULL: all tokens of all clips, in order */
     float *tokens;         /* [clips*tokens, width] with `picked`: all tokens, and their gradient on the way back */
-    float *features;       /* [rows, width] after the final norm: the result */
+    vj_array features;     /* [rows, width] after the final norm: the result */
     float *mean, *rstd;    /* [rows] of that norm, for a backward pass, or both NULL */
 } vj_encoder_pass;
 

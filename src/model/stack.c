@@ -179,9 +179,9 @@ void vj_stack_scratch_take(vj_stack_scratch *scratch, const vj_stack *stack, vj_
 {
     const int64_t D = stack->width, A = 3 * stack->share_width, H = stack->share_hidden;
     scratch->dx = vj_arena_floats(arena, rows * D);
-    scratch->dnorm = vj_arena_floats(arena, rows * D);
+    scratch->dnorm = vj_arena_array(arena, rows * D, stack->tensor ? VJ_TYPE_F32 : type);
     scratch->dwide = vj_arena_array(arena, rows * (H > A ? H : A), type);
-    scratch->dattended = (vj_array){scratch->dnorm, type};
+    scratch->dattended = (vj_array){scratch->dnorm.data, type};
     scratch->dx_copy = (vj_array){0};
     if (type == VJ_TYPE_BF16) scratch->dx_copy = vj_arena_array(arena, rows * D, type);
 }
@@ -310,15 +310,16 @@ static void block_backward(const vj_stack *s, int l, vj_backend *be, vj_weights 
     const span own = own_rows(s, R);
     const int D = s->width, A = s->share_width, H = s->share_hidden;
     float *const proj_bias = g + b->proj_bias, *const fc2_bias_before = l > 0 ? g + s->block[l - 1].fc2_bias : NULL;
-    const vj_array dx = vj_f32(t->dx), dnorm = vj_f32(t->dnorm), own_norm = from_row(memory->norm, own.first, D);
+    const vj_array dx = vj_f32(t->dx), own_norm = from_row(memory->norm, own.first, D);
     const vj_array operand = t->dx_copy.data ? t->dx_copy : dx;
     const vj_array own_copy = t->dx_copy.data ? from_row(t->dx_copy, own.first, D) : t->dx_copy;
-    float *own_dx = t->dx + own.first * D, *own_dnorm = t->dnorm + own.first * D;
+    const vj_array own_dnorm = from_row(t->dnorm, own.first, D);
+    float *own_dx = t->dx + own.first * D;
     vj_linear_gelu_backward_input(be, t->dwide, memory->hidden, g + b->fc1_bias, operand,
                                   vj_weight_matrix(weights, b->fc2_weight), m->pre, accumulate, R, D, H);
     vj_linear_backward_weight(be, g + b->fc2_weight, NULL, operand, memory->hidden, accumulate, R, D, H);
-    vj_linear_backward_input(be, dnorm, t->dwide, vj_weight_matrix(weights, b->fc1_weight), R, H, D);
-    sum(s, be, t->dnorm, R);
+    vj_linear_backward_input(be, t->dnorm, t->dwide, vj_weight_matrix(weights, b->fc1_weight), R, H, D);
+    sum(s, be, t->dnorm.data, R);
     vj_layernorm_backward(be, own_dx, own_copy, own_norm, g + b->norm2_weight, g + b->norm2_bias,
                           by_rows(s) ? NULL : proj_bias, own_dnorm, m->middle, m->mean2, m->rstd2, w + b->norm2_weight,
                           w + b->norm2_bias, 1, accumulate, own.count, D);
@@ -331,8 +332,8 @@ static void block_backward(const vj_stack *s, int l, vj_backend *be, vj_weights 
     vj_linear_backward_input(be, t->dattended, operand, vj_weight_matrix(weights, b->proj_weight), R, D, A);
     vj_attention_backward(be, t->dwide, g + b->qkv_bias, t->dattended, m->qkv, m->attended, m->lse, accumulate, rows, A,
                           s->share_heads);
-    vj_linear_backward_input(be, dnorm, t->dwide, vj_weight_matrix(weights, b->qkv_weight), R, 3 * A, D);
-    sum(s, be, t->dnorm, R);
+    vj_linear_backward_input(be, t->dnorm, t->dwide, vj_weight_matrix(weights, b->qkv_weight), R, 3 * A, D);
+    sum(s, be, t->dnorm.data, R);
     vj_layernorm_backward(be, own_dx, own_copy, own_norm, g + b->norm1_weight, g + b->norm1_bias,
                           by_rows(s) ? NULL : fc2_bias_before, own_dnorm, x, m->mean1, m->rstd1, w + b->norm1_weight,
                           w + b->norm1_bias, 1, accumulate, own.count, D);

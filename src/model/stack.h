@@ -101,7 +101,8 @@ void vj_stack_work_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena
 
 /* Buffers for the gradients of activations in the backward pass of a stack. */
 typedef struct {
-    float *dx, *dnorm;  /* [rows, width] */
+    float *dx;          /* [rows, width] */
+    vj_array dnorm;     /* [rows, width] of a norm's output; floats where a tensor group sums it */
     vj_array dwide;     /* [rows, max(share_hidden, 3 share_width)]: dpre, then dqkv */
     vj_array dattended; /* [rows, share_width], in dnorm's place */
     vj_array dx_copy;   /* [rows, width] dx as operand of products; none where activations are kept as floats */

@@ -126,8 +126,8 @@ static void plain_backward(struct vj_probe *p, float *dfeatures)
     vj_linear_backward_weight(p->be, G(KV_WEIGHT), G(KV_BIAS), vj_f32(p->dkv), vj_f32(p->keyed), 0, B * N, 2 * D, D);
     vj_linear_backward_input(p->be, vj_f32(p->dkeyed), vj_f32(p->dkv), vj_f32(W(KV_WEIGHT)), B * N, 2 * D, D);
     vj_layernorm_backward(p->be, dfeatures ? dfeatures : p->dtokens, (vj_array){0}, (vj_array){0}, G(NORM1_WEIGHT),
-                          G(NORM1_BIAS), NULL, p->dkeyed, p->features, p->mean1, p->rstd1, W(NORM1_WEIGHT), NULL, 0, 0,
-                          B * N, D);
+                          G(NORM1_BIAS), NULL, vj_f32(p->dkeyed), p->features, p->mean1, p->rstd1, W(NORM1_WEIGHT),
+                          NULL, 0, 0, B * N, D);
     query_gradients(p, B);
 }
 

@@ -150,8 +150,9 @@ static void mlp_backward(struct vj_probe *p, int stage, int64_t first, int64_t c
     const int D = p->shape.D, last = p->shape.norm_last;
     const int64_t at = first * D;
     if (last)
-        vj_layernorm_backward(p->be, s->dnormed + at, (vj_array){0}, (vj_array){0}, NULL, NULL, NULL, s->dafter + at,
-                              s->normed + at, s->mean + first, s->rstd + first, W(m.norm_weight), NULL, 0, 0, count, D);
+        vj_layernorm_backward(p->be, s->dnormed + at, (vj_array){0}, (vj_array){0}, NULL, NULL, NULL,
+                              vj_f32(s->dafter + at), s->normed + at, s->mean + first, s->rstd + first,
+                              W(m.norm_weight), NULL, 0, 0, count, D);
     vj_linear_gelu_backward_input(p->be, vj_f32(s->pre + 4 * at), (vj_array){0}, NULL,
                                   vj_f32((last ? s->dnormed : s->dafter) + at), vj_f32(W(m.fc2_weight)),
                                   vj_f32(s->pre + 4 * at), 0, count, D, 4 * D);
@@ -159,8 +160,8 @@ static void mlp_backward(struct vj_probe *p, int stage, int64_t first, int64_t c
                              vj_f32(W(m.fc1_weight)), count, 4 * D, D);
     if (last) return;
     vj_copy(p->be, s->dx + at, s->dafter + at, count * D);
-    vj_layernorm_backward(p->be, s->dx + at, (vj_array){0}, (vj_array){0}, NULL, NULL, NULL, s->dnormed + at, s->x + at,
-                          s->mean + first, s->rstd + first, W(m.norm_weight), NULL, 1, 0, count, D);
+    vj_layernorm_backward(p->be, s->dx + at, (vj_array){0}, (vj_array){0}, NULL, NULL, NULL, vj_f32(s->dnormed + at),
+                          s->x + at, s->mean + first, s->rstd + first, W(m.norm_weight), NULL, 1, 0, count, D);
 }
 
 static void attend_to_itself_backward(struct vj_probe *p, int block, int64_t first, int64_t count)
@@ -174,8 +175,8 @@ static void attend_to_itself_backward(struct vj_probe *p, int block, int64_t fir
                              vj_f32(W(block_tensor(block, BLOCK_QKV_WEIGHT)) + values * D), count, D, D);
     vj_copy(p->be, before->dafter + at, s->dx + at, count * D);
     vj_layernorm_backward(p->be, before->dafter + at, (vj_array){0}, (vj_array){0}, NULL, NULL, NULL,
-                          s->dfirst_normed + at, before->after + at, s->first_mean + first, s->first_rstd + first,
-                          W(block_tensor(block, BLOCK_NORM1_WEIGHT)), NULL, 1, 0, count, D);
+                          vj_f32(s->dfirst_normed + at), before->after + at, s->first_mean + first,
+                          s->first_rstd + first, W(block_tensor(block, BLOCK_NORM1_WEIGHT)), NULL, 1, 0, count, D);
 }
 
 void vj_probe_stages_backward(struct vj_probe *p, int64_t first, int64_t count)
@@ -200,7 +201,7 @@ static void mlp_gradients(struct vj_probe *p, int stage, int64_t B)
     vj_linear_backward_weight(p->be, G(m.fc1_weight), G(m.fc1_bias), vj_f32(s->pre), vj_f32(last ? s->x : s->normed), 0,
                               B, 4 * D, D);
     vj_layernorm_backward(p->be, p->sink, (vj_array){0}, (vj_array){0}, G(m.norm_weight), G(m.norm_bias), NULL,
-                          normed_out, normed_in, s->mean, s->rstd, W(m.norm_weight), NULL, 0, 0, B, D);
+                          vj_f32(normed_out), normed_in, s->mean, s->rstd, W(m.norm_weight), NULL, 0, 0, B, D);
 }
 
 /* The gradients of the query's and key's rows of qkv stay zero, as they were created. */
@@ -215,8 +216,9 @@ static void itself_gradients(struct vj_probe *p, int block, int64_t B)
                               G(block_tensor(block, BLOCK_QKV_BIAS)) + values, vj_f32(s->dvalue),
                               vj_f32(s->first_normed), 0, B, D, D);
     vj_layernorm_backward(p->be, p->sink, (vj_array){0}, (vj_array){0}, G(block_tensor(block, BLOCK_NORM1_WEIGHT)),
-                          G(block_tensor(block, BLOCK_NORM1_BIAS)), NULL, s->dfirst_normed, p->stage[block - 1].after,
-                          s->first_mean, s->first_rstd, W(block_tensor(block, BLOCK_NORM1_WEIGHT)), NULL, 0, 0, B, D);
+                          G(block_tensor(block, BLOCK_NORM1_BIAS)), NULL, vj_f32(s->dfirst_normed),
+                          p->stage[block - 1].after, s->first_mean, s->first_rstd,
+                          W(block_tensor(block, BLOCK_NORM1_WEIGHT)), NULL, 0, 0, B, D);
 }
 
 void vj_probe_stages_gradients(struct vj_probe *p, int64_t B)

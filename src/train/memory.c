@@ -144,13 +144,14 @@ static int64_t on_the_way_bytes(const vj_config *c, int64_t nodes, int64_t besid
 
 /*
  * What the kernels of a device work in: most is asked for by the gradient of the patches' weight, for bf16 copies of
- * the patches and of what comes back to them, which are floats; in fp32 by sums over rows, of which there are at most
- * 1024 parts.
+ * what comes back to the patches, and of these if they are targets too: both are floats. In fp32 by sums over rows, of
+ * which there are at most 1024 parts.
  */
 static int64_t scratch_bytes(const vj_model *m, const vj_config *c)
 {
     const int64_t rows = m->bounds.clips * m->net.grid_tokens, width = m->net.shape.width;
-    const int64_t copies = rows * (width + m->net.patch_values) * (int64_t)sizeof(uint16_t);
+    const int64_t patches = m->net.shape.objective == VJ_OBJECTIVE_PIXEL ? m->net.patch_values : 0;
+    const int64_t copies = rows * (width + patches) * (int64_t)sizeof(uint16_t);
     const int64_t parts = 3 * lesser((rows + 31) / 32, 1024) * width * (int64_t)sizeof(float);
     return vj_precision_of(c) == VJ_BF16 && copies > parts ? copies : parts;
 }

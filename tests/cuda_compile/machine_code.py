@@ -73,17 +73,18 @@ class Loop:
     def count(self, name):
         return sum(opcode(x) == name for x in self.body)
 
-    def path(self, wanted):
+    def path(self, wanted, whole=False):
         """
         Return the shortest way through the loop that has the given numbers of instructions, or None if there is none.
         `wanted` is {name: number}, where a name is the beginning of the instruction's name. The shortest way leaves out
         code for the ends of tiles, for waits that find nothing to wait for, and for arrays that a call does not have.
+        `whole`: the guards of all instructions hold, as in a whole tile, which leaves fewer ways to try.
         """
         kinds = sorted(wanted)
         limit = tuple(wanted[k] for k in kinds)
         nothing = tuple(0 for _ in kinds)
-        most = self.most_ahead(kinds, limit)
-        does, after = {}, {}  # by instruction, once it has been met: what it may count as, and what can follow it
+        most, least = self.most_ahead(kinds, limit), self.least_ahead(kinds)
+        does, after = {}, {}  # by instruction, when it is first met: what it may count as, and where it goes on
         start = self.first, nothing
         before = {start: None}
         states = collections.deque([start])
@@ -93,16 +94,17 @@ class Loop:
             if i not in does:
                 x = self.code[i]
                 did = tuple(int(x.name.startswith(k)) for k in kinds)
-                does[i] = [nothing] if not any(did) else [did, nothing] if x.guard else [did]  # a guard may skip it
+                does[i] = [nothing] if not any(did) else [did, nothing] if x.guard and not whole else [did]  # a guard may skip it
                 after[i] = [] if i == self.last else [to for to in following(self.code, self.index, i) if to != self.first]
             for done in does[i]:
                 now = met if done is nothing else tuple(m + d for m, d in zip(met, done))
                 if done is not nothing and any(n > end for n, end in zip(now, limit)):
                     continue
                 if i == self.last and now == limit:
-                    return self.way_to(state, now, before)
+                    return self.way_to(state, now, before, whole)
                 for to in after[i]:
-                    if (to, now) not in before and all(n + more >= end for n, more, end in zip(now, most.get(to, limit), limit)):
+                    ahead = zip(now, least.get(to, nothing), most.get(to, limit), limit)
+                    if (to, now) not in before and all(n + less <= end <= n + more for n, less, more, end in ahead):
                         before[to, now] = state
                         states.append((to, now))
         return None
@@ -117,12 +119,23 @@ class Loop:
             most[i] = tuple(min(end, max(column) + self.code[i].name.startswith(k)) for end, k, column in zip(limit, kinds, zip(*ahead)))
         return most
 
-    def way_to(self, state, met, before):
+    def least_ahead(self, kinds):
+        """Return for each instruction how many of each kind there are at least on all ways from it to the loop's end. A
+        jump back counts as having none ahead."""
+        least = {}
+        for i in range(len(self.code) - 1, self.first - 1, -1):
+            ways = [] if i == self.last else [to for to in following(self.code, self.index, i) if to != self.first]
+            ahead = [tuple(0 for _ in kinds) if to <= i else least[to] for to in ways] or [tuple(0 for _ in kinds)]
+            always = not self.code[i].guard
+            least[i] = tuple(min(column) + (always and self.code[i].name.startswith(k)) for k, column in zip(kinds, zip(*ahead)))
+        return least
+
+    def way_to(self, state, met, before, whole):
         """Return the instructions on the way to a state. One whose guard does not hold is replaced by a NOP."""
         way = []
         while state:
             x = self.code[state[0]]
-            way.append(x._replace(name="NOP") if x.guard and opcode(x) != "BRA" and met == state[1] and self.counts(x) else x)
+            way.append(x._replace(name="NOP") if not whole and x.guard and opcode(x) != "BRA" and met == state[1] and self.counts(x) else x)
             met, state = state[1], before[state]
         return way[::-1]
 

@@ -30,7 +30,7 @@ FAR, NEAR = 800, 300  # cycles to wait for data from memory, and for data that o
 SCHEDULERS, LANES = 4, 32
 MUFU, ALU, SHARED = 16, 64, 128  # per cycle: exponentials or reciprocals, integers or comparisons, shared bytes
 ALU_NAMES = set("IADD3 LOP3 SHF PRMT ISETP FSETP FMNMX SEL FSEL LEA VIADD F2FP I2FP PLOP3 VIMNMX IMNMX".split())
-COLUMN_GROUPS = 192 // 16  # in a tile that is finished in registers; each group covers both heights (product_wgmma.cu)
+NARROW = 64  # the width of a narrow tile is a multiple of it (product_wgmma.cu)
 OWN_ROWS = 128  # in a tile of attention (attention_wgmma.cu, attention_tiles.cu)
 SUM_ROWS = 64  # whose columns attention's backward pass sums together (attention.h)
 NETWORKS = {"L224": "ViT-L/16 224, 24 clips", "H224": "ViT-H/16 224, 24 clips", "H384": "ViT-H/16 384, 10 clips"}
@@ -198,6 +198,21 @@ def timeline(path, groups, beside):
     return (rounds[0][-1] - rounds[0][half - 1]) / (ROUNDS - half)
 
 
+def named(path, instruction):
+    """How many instructions of a path have a name that begins like this."""
+    return sum(x.name.startswith(instruction) for x in path)
+
+
+def hgmma(columns):
+    """Of products of tiles with so many columns; None: of all."""
+    return f"HGMMA.64x{columns}x" if columns else "HGMMA"
+
+
+def label(kernel, columns):
+    """A kernel, and the width of its tiles if that is not in its name."""
+    return kernel if not columns or f"<{columns}," in kernel else f"{kernel}, {columns} columns"
+
+
 class Kernels:
     """The loops of the kernels that were compiled for sm_90a."""
 
@@ -205,7 +220,7 @@ class Kernels:
         cuobjdump = shutil.which("cuobjdump")
         if not cuobjdump:
             sys.exit("roofline.py: there is no cuobjdump; 'bash jobs/setup.sh cuda' gets it")
-        self.code, self.known = {}, {}
+        self.code, self.known, self.paths = {}, {}, {}
         self.alone = {}  # expected cycles of a step of one of two groups, if the other has no rows
         for name in ("attention_wgmma", "product_wgmma", "attention_tiles", "product"):
             functions = machine_code.read(cuobjdump, f"{folder}/{name}.d/{name}.compute_90a.cubin")
@@ -215,26 +230,26 @@ class Kernels:
     def loop(self, kernel, instruction):
         """Return the smallest loop of a kernel that has this instruction."""
         for loop in machine_code.loops(self.code[kernel]):
-            if loop.count(instruction):
+            if named(loop.body, instruction):
                 return loop
         sys.exit(f"roofline.py: {kernel} has no loop with {instruction}")
 
     def products_path(self, kernel, instruction):
         loop = self.loop(kernel, instruction)
-        path = loop.path({instruction: loop.count(instruction)})
+        path = loop.path({instruction: named(loop.body, instruction)})
         if not path:
             sys.exit(f"roofline.py: {kernel}: no way through its loop has all {instruction}")
         return path
 
-    def wgmma_loop(self, kernel, fetch, written, groups=2):
+    def wgmma_loop(self, kernel, fetch, written, groups=2, columns=None):
         """
         Return (expected cycles, cycles of each unit, instructions of a warp) of a step of a loop that `groups` warp
         groups run. `fetch` is the instruction with which the first group of the block fills the ring in shared memory,
-        `written` the bytes that it fills in a step.
+        `written` the bytes that it fills in a step. `columns` is the width of tiles, for a kernel that has several.
         """
-        key = kernel, fetch
+        key = label(kernel, columns), fetch
         if key not in self.known:
-            path = self.products_path(kernel, "HGMMA")
+            path = self.products_path(kernel, hgmma(columns))
             filling = self.products_path(kernel, fetch)
             cycles = units(path, 4 * groups)
             beside = len(filling) * (4 if fetch == "LDGSTS" else 1) / (4 * groups) / len(path)
@@ -248,23 +263,36 @@ class Kernels:
                 self.alone[kernel] = max(timeline(path, 1, beside), max(cycles.values()) / groups)
         return self.known[key]
 
-    def end_in_registers(self, kernel, wanted, first, wait):
-        """
-        Return (cycles of each unit, cycles until it is done) of the end of a tile by one warp group, between its
-        products and those of its next tile. The end has the instructions `wanted`. A load takes `wait` cycles. The
-        first results need `first` loads; the loads that stand in the code before the first result is written, less
-        these, are under way at the same time.
-        """
-        key = kernel, tuple(sorted(wanted.items()))
-        if key not in self.known:
-            products = self.products_path(kernel, "HGMMA")
-            wanted = {**wanted, "HGMMA": sum(machine_code.opcode(x) == "HGMMA" for x in products)}
+    def end_path(self, kernel, wide, wanted):
+        """Return (the instructions from a tile's first products to its end, those of a step of its products) for tiles
+        of `wide` columns. The former have the number of each instruction in `wanted`."""
+        key = "end", kernel, tuple(sorted(wanted.items()))
+        if key not in self.paths:
+            products = self.products_path(kernel, hgmma(wide))
+            wanted = {**wanted, hgmma(wide): named(products, "HGMMA")}
+            decide = {name: number for name, number in wanted.items() if name not in ("STG.E.64", "LDG.E.64")}  # these have conditions
             for loop in machine_code.loops(self.code[kernel]):
-                if loop.count("HGMMA") and loop.count("STG"):
-                    if path := loop.path(wanted):
+                if all(named(loop.body, name) >= number for name, number in wanted.items()):
+                    path = loop.path(decide, True)
+                    if path and named(path, "STG.E.64") == wanted["STG.E.64"]:
                         break
             else:
                 sys.exit(f"roofline.py: {kernel}: no way through a tile has {wanted}")
+            self.paths[key] = path, products
+        return self.paths[key]
+
+    def end_in_registers(self, kernel, wide, columns, wanted, first, wait):
+        """
+        (cycles of each unit, cycles until it is done) of a warp group's end of a tile of `columns`, between its products and those of its
+        next tile. `wanted`: instructions of a tile that is `wide`; a narrow tile has those up to the last of its stores. `wait`: cycles for a load. The first
+        results need `first` loads; as many are under way at a time as stand in the code before the first result is written, without these.
+        """
+        key = label(kernel, columns), tuple(sorted(wanted.items()))
+        if key not in self.known:
+            path, products = self.end_path(kernel, wide, wanted)
+            stores = [i for i, x in enumerate(path) if x.name.startswith("STG.E.64")]
+            if columns < wide:
+                path = path[:stores[wanted["STG.E.64"] * columns // wide - 1] + 1]
             names = [machine_code.opcode(x) for x in path]
             loads = names.count("LDG")
             ahead = names[:names.index("STG")].count("LDG") - first if loads else 0
@@ -334,11 +362,21 @@ class Product:
         extras = self.flags & {"bias", "residual", "accumulate"}
         return self.finish == "plain" and (not extras or (self.c == "f32" and not both and "table" not in self.flags))
 
+    def wide(self):
+        """Of tiles by wgmma, as product_wgmma.cu chooses."""
+        return 192 if "transposed" not in self.a or -(-self.N // 192) * 192 < -(-self.N // 256) * 256 else 256
+
+    def fills(self):
+        """Do tiles of a weight's gradient keep all multiprocessors busy? As product_wgmma.cu finds."""
+        tiles = -(-self.M // 128) * -(-self.N // 256)
+        return "transposed" in self.a and self.wide() == 256 and self.K >= 4096 and tiles >= 0.95 * -(-tiles // PROCESSORS) * PROCESSORS
+
     def chosen(self, library):
         """Return who multiplies, as products.c chooses with train.products=own. `library`: there is cuBLASLt."""
         rows = self.M if "transposed" in self.a else 128
         large = self.flops >= 1 << 30
-        if large and self.N >= 128 and rows >= 128 and self.K >= 64 and not (library and self.library_does_all() and self.parts == 1):
+        better = library and self.library_does_all() and self.parts == 1 and not self.fills()
+        if large and self.N >= 128 and rows >= 128 and self.K >= 64 and not better:
             return "wgmma"
         return "cublaslt" if library and large and self.tile_parts == 1 else "mma"
 
@@ -368,62 +406,82 @@ def end_of_tile(p, parts, kept):
     return wanted, FAR if adds or gradient else NEAR if "bias" in p.flags else 0
 
 
-def tiles_together(kernels, kernel, wide, p, steps, tiles):
+def tiles_together(kernels, kernel, wide, p, steps):
     """Return the seconds, and the part of them in ends of tiles, if each warp group has half of each tile, and nothing
     else runs during its end."""
     step, _, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2)
     wanted, wait = end_of_tile(p, p.parts, False)
     end = wide / 32 * (max(kernels.strip(kernel, wanted, 2).values()) / PRACTICE + wait)
-    waves = -(-tiles // PROCESSORS)
+    waves = -(-(-(-p.M // 128) * -(-p.N // wide) * p.parts) // PROCESSORS)
     return waves * (steps * step / PRACTICE + end) / CLOCK, waves * end / CLOCK
 
 
-def registers_in_turn(kernels, kernel, wide, p, steps, tiles):
+def tiles_in_turn(p, wide):
+    """[(columns, number)] of tiles, in the order in which blocks take them: as product_wgmma.cu divides a result."""
+    rows, left = -(-p.M // 128), -(-(p.N % wide) // NARROW) * NARROW
+    full = p.N // wide + (left == wide)
+    return [(columns, rows * n) for columns, n in ((wide, full), (left % wide, 1)) if columns and n]
+
+
+def in_turn(tiles, strips):
     """
-    The same if each warp group has every second tile of a block, and finishes its sums in registers. The time of a tile
-    is the largest of: the time of the busiest unit, the time of its products, and half the time of a group's products
-    and end. Nothing runs beside the last end.
+    Return the seconds of a launch, and the part of them besides products, if each warp group has every second tile of
+    a block. `tiles` is [(number, cycles of the products of one, of the unit that one keeps busiest, of its end)].
+    Products of a tile begin when those of the tile before are made, the busiest unit has done what that tile needs,
+    and the group has ended its last tile. `strips`: ends wait for one another.
     """
-    step, loop, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2, 1)
-    values = 128 * wide // 128  # per thread, which writes four at a time
+    order = [x for number, *x in tiles for _ in range(number)]
+    most = most_products = 0
+    for mine in {tuple(map(tuple, order[block::PROCESSORS])) for block in range(min(PROCESSORS, len(order)))}:
+        turn, ended = 0, [0, 0]
+        for i, (products, unit, end) in enumerate(mine):
+            begin = max(turn, ended[i % 2])
+            turn = begin + max(products + HANDOVER, unit)
+            ended[i % 2] = max([begin + products + HANDOVER] + [ended[1 - i % 2]] * strips) + end
+        if max(ended) > most:
+            most, most_products = max(ended), sum(products for products, _, _ in mine)
+    return most / CLOCK, (most - most_products) / CLOCK
+
+
+def registers_in_turn(kernels, kernel, wide, p, steps):
+    """The same if each warp group has every second tile of a block, and finishes its sums in registers."""
     gradient, written = p.finish == "gelu_gradient", 1 + (p.finish == "gelu" and "pre" in p.flags) + ("hidden" in p.flags)
-    wanted = {"STG.E.64": written * values // 4, "MUFU.EX2": 0 if p.finish == "plain" else values,
-              "LDG.E.64": values // 4 if gradient else 4 * COLUMN_GROUPS if "bias" in p.flags else 0,
-              "SHFL": (written + gradient) * values // 4 + ("sums" in p.flags) * 4 * COLUMN_GROUPS}
-    cycles, end = kernels.end_in_registers(kernel, wanted, 1 if gradient else 2, FAR if gradient else NEAR if "bias" in p.flags else 0)
-    unit = max(steps * loop[u] + cycles[u] for u in set(loop) | set(cycles))
-    products = steps * step / PRACTICE + HANDOVER
-    tile = max(unit / PRACTICE, products, (products + end) / 2)
-    waves = -(-tiles // PROCESSORS)
-    return (waves * tile + end) / CLOCK, (waves * (tile - steps * step / PRACTICE) + end) / CLOCK
+    tiles = []
+    for columns, number in tiles_in_turn(p, wide):
+        step, loop, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + columns) * 64 * 2, 1, columns)
+        values, groups = wide, wide // 16  # of a thread, which writes four at a time; of columns
+        wanted = {"STG.E.64": written * values // 4, "MUFU.EX2": 0 if p.finish == "plain" else values,
+                  "LDG.E.64": values // 4 if gradient else 2 * groups if "bias" in p.flags else 0,
+                  "SHFL": (written + gradient) * values // 4 + ("sums" in p.flags) * 8 * groups}
+        wait = FAR if gradient else NEAR if "bias" in p.flags else 0
+        cycles, end = kernels.end_in_registers(kernel, wide, columns, wanted, 1 if gradient else 2, wait)
+        unit = max(steps * loop[u] + cycles[u] for u in set(loop) | set(cycles))
+        tiles.append((number, steps * step / PRACTICE, unit / PRACTICE, end))
+    return in_turn(tiles, False)
 
 
-def strips_in_turn(kernels, kernel, wide, p, steps, tiles):
-    """
-    The same if the sums go through strips in shared memory, which has room for those of one whole tile. The time of a
-    tile is the largest of: the time of the busiest unit, the time of its products, and the time of its end.
-    """
-    step, loop, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + wide) * 64 * 2, 1)
+def strips_in_turn(kernels, kernel, wide, p, steps):
+    """The same if the sums go through strips in shared memory, which has room for those of one whole tile."""
     wanted, wait = end_of_tile(p, p.parts, True)
-    keep = collections.Counter({"shared memory": 128 * wide * 4 / SHARED, "instructions": 128 * wide / LANES / 2 / SCHEDULERS})
     strip = kernels.strip(kernel, wanted, 1)
-    unit = max(steps * loop[u] + keep[u] + wide / 16 * strip[u] for u in set(loop) | set(strip))
-    end = max(keep.values()) / PRACTICE + wide / 16 * (max(strip.values()) / PRACTICE + wait) + HANDOVER
-    tile = max(unit / PRACTICE, steps * step / PRACTICE + HANDOVER, end)
-    waves = -(-tiles // PROCESSORS)
-    return (waves * tile + end) / CLOCK, (waves * (tile - steps * step / PRACTICE) + end) / CLOCK
+    tiles = []
+    for columns, number in tiles_in_turn(p, wide):
+        step, loop, _ = kernels.wgmma_loop(kernel, "UTMALDG", (128 + columns) * 64 * 2, 1, columns)
+        keep = collections.Counter({"shared memory": 128 * columns * 4 / SHARED, "instructions": 128 * columns / LANES / 2 / SCHEDULERS})
+        unit = max(steps * loop[u] + keep[u] + columns / 16 * strip[u] for u in set(loop) | set(strip))
+        end = max(keep.values()) / PRACTICE + columns / 16 * (max(strip.values()) / PRACTICE + wait)
+        tiles.append((number, steps * step / PRACTICE, unit / PRACTICE, end))
+    return in_turn(tiles, True)
 
 
 def wgmma_product(kernels, p):
-    together = "transposed" in p.a  # as product_wgmma.cu chooses
-    wide = 192 if not together or -(-p.N // 192) * 192 < -(-p.N // 256) * 256 else 256
+    together, wide = "transposed" in p.a, p.wide()
     registers = not together and p.in_registers()
     ends = {"plain": 1, "gelu": 2, "gelu_gradient": 3}[p.finish] if registers else 0
     kernel = f"wgmma_kernel<{wide},{int(not together)},{str(together).lower()},{str('transposed' not in p.b).lower()},{ends}>"
     steps = -(-(-(-p.K // p.parts)) // 64)
-    tiles = -(-p.M // 128) * -(-p.N // wide) * p.parts
     by = tiles_together if together else registers_in_turn if registers else strips_in_turn
-    seconds, ends = by(kernels, kernel, wide, p, steps, tiles)
+    seconds, ends = by(kernels, kernel, wide, p, steps)
     moved = p.operand_bytes() + (p.result_bytes() if p.parts == 1 else 4.0 * p.parts * p.M * p.N)
     least = {"tensor cores": p.flops / PEAK, "memory": moved / BYTES_S}
     limit = max(least, key=least.get)

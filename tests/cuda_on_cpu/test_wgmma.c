@@ -120,13 +120,13 @@ static void assert_sums(const results *x, const shape *s)
     }
 }
 
-/* Check both widths of tiles, several tiles, incomplete tiles in all directions, widths that need padded copies, and
+/* Check all widths of tiles, several tiles, incomplete tiles in all directions, widths that need padded copies, and
  * products whose depth is cut into parts. */
 static void same_bits_as_mma(void **state)
 {
     (void)state;
     if (!device_has_wgmma()) skip();
-    static const shape shapes[] = {{200, 264, 136, VJ_TYPE_BF16},
+    static const shape shapes[] = {{200, 264, 200, VJ_TYPE_BF16},
                                    {150, 384, 192, VJ_TYPE_F32},
                                    {131, 133, 130, VJ_TYPE_BF16},
                                    {1, 128, 128, VJ_TYPE_BF16}};
@@ -149,7 +149,7 @@ static void processors_do_not_show(void **state)
 {
     (void)state;
     if (!device_has_wgmma()) skip();
-    const shape s = {400, 264, 136, VJ_TYPE_BF16};
+    const shape s = {300, 264, 200, VJ_TYPE_BF16};
     const char *processors[] = {"132", "3", "1"};
     results all[3];
     for (int i = 0; i < 3; i++) {

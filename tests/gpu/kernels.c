@@ -165,8 +165,8 @@ static void check_layernorm(lab *l, const int shape[3])
 {
     const int R = shape[0], D = shape[1];
     const int64_t n = (int64_t)R * D;
-    const float *x = random_floats(l, n, 2), *dy = random_floats(l, n, 1), *weight = random_floats(l, D, 1),
-                *bias = random_floats(l, D, 1);
+    const float *x = random_floats(l, n, 2), *weight = random_floats(l, D, 1), *bias = random_floats(l, D, 1);
+    const vj_array dy = random_array(l, n, 1, l->kept);
     float *mean = floats_out(l, "mean", R), *rstd = floats_out(l, "rstd", R);
     vj_layernorm_forward(l->be, kept_out(l, "y", n), mean, rstd, x, weight, bias, R, D, 1e-6f);
     float *dx = watch(l, "dx, added", random_floats(l, n, 1), n, 4, l->exact);
@@ -270,7 +270,7 @@ static void check_clips(lab *l, const int shape[3])
     const uint8_t *frames = (const uint8_t *)random_ints(l, CLIPS * bytes / 4 + 1, INT32_MAX);
     float *pixels = floats_out(l, "pixels", n);
     vj_crop_clips(l->be, pixels, frames, views, CLIPS, FRAMES, side, mean, std);
-    vj_patchify(l->be, floats_out(l, "patches", n), pixels, CLIPS, 3, FRAMES, side, side, 2, 16);
+    vj_patchify(l->be, vj_f32(floats_out(l, "patches", n)), pixels, CLIPS, 3, FRAMES, side, side, 2, 16);
 }
 
 static void check_sums(lab *l, const int shape[3])

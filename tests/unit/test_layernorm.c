@@ -53,6 +53,27 @@ static double largest(const double *x, int64_t n)
     return most;
 }
 
+/* Check that dy given as bf16 has the results of the same values given as floats. */
+static void check_given_as_bf16(vj_backend *be, const array *x, const array *mean, const array *rstd,
+                                const float *weight, int R, int D)
+{
+    const int64_t n = (int64_t)R * D;
+    stored dy[2] = {stored_random(be, VJ_TYPE_BF16, n, 1, 4), stored_empty(be, VJ_TYPE_F32, n)};
+    memcpy(dy[1].host, dy[0].host, (size_t)n * 4);
+    push_stored(be, &dy[1]);
+    array dx[2], dw[2], db[2];
+    for (int t = 0; t < 2; t++) {
+        dx[t] = array_empty(be, n), dw[t] = array_empty(be, D), db[t] = array_empty(be, D);
+        vj_layernorm_backward(be, dx[t].device, (vj_array){0}, (vj_array){0}, dw[t].device, db[t].device, NULL,
+                              dy[t].device, x->device, mean->device, rstd->device, weight, NULL, 0, 0, R, D);
+        pull(be, &dx[t]), pull(be, &dw[t]), pull(be, &db[t]);
+    }
+    assert_same("dx of bf16", dx[0].host, dx[1].host, n);
+    assert_same("dweight of bf16", dw[0].host, dw[1].host, D);
+    assert_same("dbias of bf16", db[0].host, db[1].host, D);
+    for (int t = 0; t < 2; t++) drop(be, &dx[t]), drop(be, &dw[t]), drop(be, &db[t]), drop_stored(be, &dy[t]);
+}
+
 /*
  * Check that y stored as bf16 is y rounded once. The backward pass computes it again from the stored mean; there the
  * last bit of a float may differ, so a bf16 may be rounded to the other side.
@@ -69,7 +90,7 @@ static void check_kept(vj_backend *be, const double *want, const array *x, const
         again[t] = stored_empty(be, t ? VJ_TYPE_BF16 : VJ_TYPE_F32, n);
         vj_layernorm_forward(be, y[t].device, mean.device, rstd.device, x->device, weight, bias, R, D, eps);
         vj_layernorm_backward(be, dx[t].device, t ? copy.device : (vj_array){0}, again[t].device, NULL, NULL, NULL,
-                              dy->device, x->device, mean.device, rstd.device, weight, bias, 0, 0, R, D);
+                              vj_f32(dy->device), x->device, mean.device, rstd.device, weight, bias, 0, 0, R, D);
         pull_stored(be, &y[t]);
         pull_stored(be, &again[t]);
         pull(be, &dx[t]);
@@ -82,10 +103,11 @@ static void check_kept(vj_backend *be, const double *want, const array *x, const
     for (int64_t i = 0; i < n; i++) dx[0].host[i] = (float)bf16(dx[0].host[i]);
     assert_same("copy of dx", copy.host, dx[0].host, n);
     pull(be, &dx[0]);
-    vj_layernorm_backward(be, dx[1].device, (vj_array){0}, (vj_array){0}, NULL, NULL, NULL, dy->device, x->device,
-                          mean.device, rstd.device, weight, NULL, 0, 0, R, D);
+    vj_layernorm_backward(be, dx[1].device, (vj_array){0}, (vj_array){0}, NULL, NULL, NULL, vj_f32(dy->device),
+                          x->device, mean.device, rstd.device, weight, NULL, 0, 0, R, D);
     pull(be, &dx[1]);
     assert_same("dx without y", dx[1].host, dx[0].host, n);
+    check_given_as_bf16(be, x, &mean, &rstd, weight, R, D);
     for (int t = 0; t < 2; t++) drop_stored(be, &y[t]), drop_stored(be, &again[t]), drop(be, &dx[t]);
     drop_stored(be, &copy);
     drop(be, &mean), drop(be, &rstd);
@@ -114,8 +136,8 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
 
     backward(want, want_w, want_b, wdy, wx, &m);
     vj_layernorm_backward(be, dx.device, (vj_array){0}, (vj_array){0}, affine ? dw.device : NULL,
-                          affine ? db.device : NULL, NULL, dy.device, x.device, mean.device, rstd.device, dev_w, NULL,
-                          0, 0, R, D);
+                          affine ? db.device : NULL, NULL, vj_f32(dy.device), x.device, mean.device, rstd.device, dev_w,
+                          NULL, 0, 0, R, D);
     pull(be, &dx);
     /* The gradients are differences of terms of size rstd, each with a few roundings. */
     double most_rstd = 0;
@@ -130,8 +152,8 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
 
         vj_fill(be, dx.device, 2, n), vj_fill(be, dw.device, 3, D), vj_fill(be, db.device, 4, D),
             vj_fill(be, sums.device, 5, D);
-        vj_layernorm_backward(be, dx.device, (vj_array){0}, (vj_array){0}, dw.device, db.device, sums.device, dy.device,
-                              x.device, mean.device, rstd.device, dev_w, NULL, 1, 1, R, D);
+        vj_layernorm_backward(be, dx.device, (vj_array){0}, (vj_array){0}, dw.device, db.device, sums.device,
+                              vj_f32(dy.device), x.device, mean.device, rstd.device, dev_w, NULL, 1, 1, R, D);
         pull(be, &dx), pull(be, &dw), pull(be, &db), pull(be, &sums);
         for (int64_t i = 0; i < n; i++) want[i] += 2;
         for (int d = 0; d < D; d++) want_w[d] += 3, want_b[d] += 4;
@@ -224,8 +246,8 @@ static void run_threads_with(vj_backend *be, vj_type type)
                            stored_empty(be, VJ_TYPE_F32, TD),      stored_empty(be, VJ_TYPE_F32, TD)};
     vj_layernorm_forward(be, out[0].device, mean.device, rstd.device, x.device, w.device, w.device, TR, TD, 1e-6f);
     vj_layernorm_backward(be, out[2].device.data, (vj_array){0}, out[1].device, out[3].device.data, out[4].device.data,
-                          out[5].device.data, dy.device, x.device, mean.device, rstd.device, w.device, w.device, 0, 0,
-                          TR, TD);
+                          out[5].device.data, vj_f32(dy.device), x.device, mean.device, rstd.device, w.device, w.device,
+                          0, 0, TR, TD);
     for (int i = 0; i < RESULTS; i++) {
         const size_t bytes = (size_t)out[i].n * sizeof(float);
         pull_stored(be, &out[i]);

@@ -477,18 +477,18 @@ static float *encoder_gradient(bool picked)
     vj_upload(f.be, patches, f.clips, rows * net->patch_values * float_bytes);
     const vj_rows whole_clips = vj_rows_from(offset, device_offset, CLIPS);
     const vj_encoder_pass e = {.clips = CLIPS,
-                               .patches = patches,
+                               .patches = vj_f32(patches),
                                .rows = &whole_clips,
                                .picked = picked ? device_index : NULL,
                                .tokens = picked ? vj_device_alloc(f.be, rows * D * float_bytes) : NULL,
-                               .features = vj_device_alloc(f.be, rows * D * float_bytes),
+                               .features = {vj_device_alloc(f.be, rows * D * float_bytes), VJ_TYPE_F32},
                                .mean = vj_device_alloc(f.be, rows * float_bytes),
                                .rstd = vj_device_alloc(f.be, rows * float_bytes)};
     const vj_trainable *t = &f.model->trained;
     const vj_gradient_hook nobody = {0};
     vj_network_encode(net, f.be, (vj_weights){t->weights, NULL}, f.model->table, &memory, &e);
-    vj_network_backward(net, f.be, (vj_weights){t->weights, NULL}, t->gradient, &memory, &scratch, &e, e.features, 0,
-                        &nobody);
+    vj_network_backward(net, f.be, (vj_weights){t->weights, NULL}, t->gradient, &memory, &scratch, &e, e.features.data,
+                        0, &nobody);
     float *g = copy_gradient(&f);
     vj_stack_memory_release(&memory);
     free(index);

@@ -84,8 +84,8 @@ static void check_norm(vj_backend *be, const char *group, float eps, bool affine
     array dw = array_empty(be, D), db = array_empty(be, D);
     vj_layernorm_forward(be, vj_f32(y.device), mean.device, rstd.device, x.device, w.device, b.device, R, D, eps);
     vj_layernorm_backward(be, dx.device, (vj_array){0}, (vj_array){0}, affine ? dw.device : NULL,
-                          affine ? db.device : NULL, NULL, dy.device, x.device, mean.device, rstd.device, w.device,
-                          NULL, 0, 0, R, D);
+                          affine ? db.device : NULL, NULL, vj_f32(dy.device), x.device, mean.device, rstd.device,
+                          w.device, NULL, 0, 0, R, D);
     pull(be, &y), pull(be, &dx), pull(be, &dw), pull(be, &db);
     expect(group, "output", y.host, 5e-6, 0); /* a hundredth of the error that plain float sums may have */
     expect(group, "gradient_x", dx.host, 0, 1e-6);

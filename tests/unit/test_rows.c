@@ -77,8 +77,13 @@ static void check_patches(vj_backend *be, bool rounded)
     enum { B = 2, C = 3, T = 4, H = 6, W = 9, TUBELET = 2, PATCH = 3, GT = 2, GH = 2, GW = 3 };
     enum { P = C * TUBELET * PATCH * PATCH, N = GT * GH * GW };
     array clips = array_random(be, B * C * T * H * W, 1, 1), patches = array_empty(be, B * N * P);
-    vj_patchify(be, patches.device, clips.device, B, C, T, H, W, TUBELET, PATCH);
+    stored copy = stored_empty(be, VJ_TYPE_BF16, B * N * P);
+    vj_patchify(be, vj_f32(patches.device), clips.device, B, C, T, H, W, TUBELET, PATCH);
+    vj_patchify(be, copy.device, clips.device, B, C, T, H, W, TUBELET, PATCH);
     pull(be, &patches);
+    pull_stored(be, &copy);
+    for (int p = 0; p < B * N * P; p++) assert_true(copy.host[p] == (float)bf16(patches.host[p]));
+    drop_stored(be, &copy);
     int64_t i = 0;
     for (int b = 0; b < B; b++)
         for (int n = 0; n < N; n++)

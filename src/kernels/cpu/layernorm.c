@@ -83,24 +83,33 @@ static float backward_row(float *dx, float *sum_dweight, float *sum_dbias, const
 }
 
 void VJ_CPU(layernorm_backward)(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
-                                float *sums, const float *dy, const float *x, const float *mean, const float *rstd,
+                                float *sums, vj_array dy, const float *x, const float *mean, const float *rstd,
                                 const float *weight, const float *bias, int accumulate_dx, int accumulate_dw, int64_t R,
                                 int D)
 {
     const int64_t rows = parts(R, CHUNKS), chunks = R > 0 ? parts(R, rows) : 0;
     float *const to[] = {dweight, dbias, sums};
     const int kinds = sums ? 3 : 2; /* of sums over rows */
-    float *partial = NULL;          /* [chunks, kinds, D] */
-    if (dweight && !(partial = vj_scratch(be, CHUNKS * kinds * (int64_t)D))) return;
+    /* Scratch: sums [CHUNKS, kinds, D], if they are wanted, and a row of dy as floats for each chunk, if it has to be
+     * widened. */
+    const int64_t of_sums = dweight ? CHUNKS * kinds * (int64_t)D : 0;
+    const int64_t of_rows = dy.type == VJ_TYPE_F32 ? 0 : CHUNKS * (int64_t)D;
+    float *scratch = NULL;
+    if (of_sums + of_rows > 0 && !(scratch = vj_scratch(be, of_sums + of_rows))) return;
+    float *partial = dweight ? scratch : NULL;
 
 #pragma omp parallel for schedule(dynamic) num_threads(be->threads) if (be->threads > 1)
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         float *sum_dweight = partial ? partial + chunk * kinds * D : NULL;
         float *sum_dbias = partial ? sum_dweight + D : NULL, *sum_dx = sums ? sum_dweight + 2 * (int64_t)D : NULL;
         if (partial) memset(sum_dweight, 0, (size_t)kinds * (size_t)D * sizeof(float));
+        float *const widened = of_rows ? scratch + of_sums + chunk * D : NULL;
         for (int64_t r = chunk * rows; r < least(R, (chunk + 1) * rows); r++) {
-            const float shift = backward_row(dx + r * D, sum_dweight, sum_dbias, dy + r * D, x + r * D, mean[r],
-                                             rstd[r], weight, accumulate_dx, D);
+            for (int d = 0; d < D && widened; d += LANES)
+                vstore_part(widened + d, vload_of(dy.data, dy.type, r * D + d, D - d), D - d);
+            const float *row_dy = widened ? widened : (const float *)dy.data + r * D;
+            const float shift = backward_row(dx + r * D, sum_dweight, sum_dbias, row_dy, x + r * D, mean[r], rstd[r],
+                                             weight, accumulate_dx, D);
             if (y.data) normalised(y, r * D, x + r * D, mean[r], shift, rstd[r], weight, bias, D);
             for (int d = 0; d < D && copy.data; d += LANES)
                 vstore_to(copy.data, copy.type, r * D + d, vload_part(dx + r * D + d, D - d), D - d);

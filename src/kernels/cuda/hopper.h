@@ -355,6 +355,15 @@ template <int n> VJ_DEVICE void here(float d[n])
     (void)d;
 #endif
 }
+/* Keep the compiler from computing what depends on x before this point, and from keeping it until then in registers. */
+VJ_DEVICE void computed_here(int64_t &x)
+{
+#ifdef VJ_SM90A
+    asm volatile("" : "+l"(x));
+#else
+    (void)x;
+#endif
+}
 /* Wait until at most `pending` groups are in progress, none of which writes d; then the thread may access d again. */
 template <int WIDE, int pending = 0> VJ_DEVICE void wgmma_results(float d[WIDE / 2])
 {

@@ -191,7 +191,7 @@ struct norm_backward_shared {
 };
 template <int N>
 __global__ void __launch_bounds__(NORM_MOST)
-    layernorm_backward_kernel(float *dx, vj_array copy, vj_array y, float *partial, float *sums, const float *dy,
+    layernorm_backward_kernel(float *dx, vj_array copy, vj_array y, float *partial, float *sums, vj_array dy,
                               const float *x, const float *mean, const float *rstd, const float *weight,
                               const float *bias, int accumulate, int64_t R, int D, int rows)
 {
@@ -206,7 +206,7 @@ __global__ void __launch_bounds__(NORM_MOST)
         for (int j = 0; j < N; j++)
             if (mine + j * step < D) {
                 load<4>(hat[j], x + r * D + mine + j * step);
-                load<4>(back[j], dy + r * D + mine + j * step);
+                load_of<4>(back[j], dy, r * D + mine + j * step);
             }
         VJ_UNROLL
         for (int j = 0; j < N; j++) {
@@ -261,7 +261,7 @@ __global__ void __launch_bounds__(NORM_MOST)
 
 /* For any D and alignment, three kernels. First: one block per row computes its terms. */
 __global__ void __launch_bounds__(THREADS)
-    norm_terms_kernel(row_terms *terms, const float *dy, const float *x, const float *mean, const float *rstd,
+    norm_terms_kernel(row_terms *terms, vj_array dy, const float *x, const float *mean, const float *rstd,
                       const float *weight, int D)
 {
     norm_shared &s = shared<norm_shared>();
@@ -269,10 +269,13 @@ __global__ void __launch_bounds__(THREADS)
     const float m = mean[r];
     float rest = 0, sum = 0, product = 0;
     for (int d = threadIdx.x; d < D; d += THREADS) {
-        const float difference = x[r * D + d] - m, g = weight ? dy[r * D + d] * weight[d] : dy[r * D + d];
+        const float difference = x[r * D + d] - m;
+        float back[1], g[1];
+        load_of<1>(back, dy, r * D + d);
+        times_weight<1>(g, back, weight, d);
         rest += difference;
-        sum += g;
-        product += g * difference;
+        sum += g[0];
+        product += g[0] * difference;
     }
     rest = sum_of_block(rest, s.part[0]);
     sum = sum_of_block(sum, s.part[1]);
@@ -282,7 +285,7 @@ __global__ void __launch_bounds__(THREADS)
 
 /* Second: partial [parts, 2, D] = dweight and dbias of `rows` rows each; one thread per column. */
 __global__ void __launch_bounds__(THREADS)
-    norm_weights_kernel(float *partial, const row_terms *terms, const float *dy, const float *x, const float *mean,
+    norm_weights_kernel(float *partial, const row_terms *terms, vj_array dy, const float *x, const float *mean,
                         const float *rstd, int64_t R, int D, int rows)
 {
     const int d = (int)global_thread();
@@ -290,8 +293,10 @@ __global__ void __launch_bounds__(THREADS)
     if (d >= D) return;
     float dweight = 0, dbias = 0;
     for (int64_t r = first; r < end; r++) {
-        dweight += dy[r * D + d] * ((x[r * D + d] - mean[r] - terms[r].shift) * rstd[r]);
-        dbias += dy[r * D + d];
+        float back[1];
+        load_of<1>(back, dy, r * D + d);
+        dweight += back[0] * ((x[r * D + d] - mean[r] - terms[r].shift) * rstd[r]);
+        dbias += back[0];
     }
     partial[(int64_t)blockIdx.y * 2 * D + d] = dweight;
     partial[((int64_t)blockIdx.y * 2 + 1) * D + d] = dbias;
@@ -299,21 +304,22 @@ __global__ void __launch_bounds__(THREADS)
 
 /* Third: one block per row computes dx and y. */
 __global__ void __launch_bounds__(THREADS)
-    norm_gradient_kernel(float *dx, vj_array copy, vj_array y, const row_terms *terms, const float *dy, const float *x,
+    norm_gradient_kernel(float *dx, vj_array copy, vj_array y, const row_terms *terms, vj_array dy, const float *x,
                          const float *mean, const float *rstd, const float *weight, const float *bias, int accumulate,
                          int D)
 {
     const int64_t r = blockIdx.x;
     const row_terms t = terms[r];
     for (int d = threadIdx.x; d < D; d += THREADS) {
-        float hat[1] = {(x[r * D + d] - mean[r] - t.shift) * rstd[r]}, g[1], gradient[1];
-        times_weight<1>(g, dy + r * D + d, weight, d);
+        float hat[1] = {(x[r * D + d] - mean[r] - t.shift) * rstd[r]}, back[1], g[1], gradient[1];
+        load_of<1>(back, dy, r * D + d);
+        times_weight<1>(g, back, weight, d);
         write_gradient<1>(gradient, dx, copy, y, r * D + d, hat, g, weight, bias, d, rstd[r], t, accumulate);
     }
 }
 
 void vj_cuda_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
-                                float *sums, const float *dy, const float *x, const float *mean, const float *rstd,
+                                float *sums, vj_array dy, const float *x, const float *mean, const float *rstd,
                                 const float *weight, const float *bias, int accumulate_dx, int accumulate_dw, int64_t R,
                                 int D)
 {
@@ -330,7 +336,8 @@ void vj_cuda_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_arr
     float *const sums_of_parts = sums ? partial + weights : NULL;
     row_terms *terms = (row_terms *)(partial + weights + of_dx);
     if (!dweight) partial = NULL;
-    const bool fours = D % 4 == 0 && in_fours(y) && in_fours(copy) && aligned_to(16, dx, dy, x, weight, bias);
+    const bool fours =
+        D % 4 == 0 && in_fours(y) && in_fours(copy) && in_fours(dy) && aligned_to(16, dx, x, weight, bias);
     const bool quick = fours && D <= 8 * NORM_MOST;
     if (quick) {
         const int N = D <= 512 ? 1 : 2;

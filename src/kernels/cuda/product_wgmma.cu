@@ -9,7 +9,8 @@
  * are read from shared memory as seldom as possible, but no group multiplies while sums are finished. This is for
  * gradients of weights, whose depth is long. IN_TURN: each group has every second tile of the block for itself, and
  * multiplies while the other finishes its sums. A phase of `turn` ends when the other group has begun the last step of
- * its tile, so the groups read the ring in the order in which it is filled.
+ * its tile, so the groups read the ring in the order in which it is filled. Columns that do not fill a tile are a
+ * narrow tile, of 64 or 128 columns. These come last, so that the last blocks to end have short tiles.
  *
  * Sums are finished in registers if the results are bf16 and nothing is added to them but a bias. All other products
  * finish them through shared memory, by strips.
@@ -21,6 +22,7 @@
 #include "kernels/cuda/product.cuh"
 
 enum { ROWS = 128, STEP = 64, GROUP = 16 /* rows of tiles */ };
+enum { NARROW = 64 }; /* the width of a narrow tile is a multiple of it */
 enum { CONSUMERS = 2, GROUP_WARPS = WARP_GROUP / WARP };
 enum { BLOCK_THREADS = WARP_GROUP * (1 + CONSUMERS) };
 
@@ -62,27 +64,37 @@ template <int WIDE, work W, ends E> struct wgmma_shared {
     phase_barrier full[stages<W, E>], empty[stages<W, E>], turn[CONSUMERS];
 };
 
-/* Numbers of tiles of the result (m x n) and of parts of the depth, in all at most INT32_MAX; the depth of a part, a
- * multiple of STEP. */
+/*
+ * Numbers of tiles of the result, m x n, and of parts of the depth; the depth of a part, a multiple of STEP; the width
+ * of m narrow tiles, or 0: there are none; the number of all tiles of all parts.
+ */
 struct tiling {
-    int m, n, parts, span;
+    int m, n, parts, span, narrow, all;
 };
 
 /* One tile of one part. */
 struct assignment {
     int m0, n0, part;
+    int columns;
     int depth, steps; /* where its depth begins, and its number of steps */
 };
 
-/* Only TOGETHER divides the depth. */
+/* Only TOGETHER divides the depth, and only IN_TURN has narrow tiles. */
 template <int WIDE, work W> VJ_DEVICE assignment assignment_of(const vj_product &g, const tiling &t, int number)
 {
     assignment x;
     const unsigned tiles = (unsigned)(t.m * t.n), tile = W == TOGETHER ? (unsigned)number % tiles : (unsigned)number;
-    const unsigned first = tile / (unsigned)(GROUP * t.n) * GROUP, within = tile % (unsigned)(GROUP * t.n);
-    const unsigned left = (unsigned)t.m - first, rows = left < (unsigned)GROUP ? left : (unsigned)GROUP;
-    x.m0 = (int)(first + within % rows) * ROWS;
-    x.n0 = (int)(within / rows) * WIDE;
+    if (W == IN_TURN && tile >= tiles) {
+        x.m0 = (int)(tile - tiles) * ROWS;
+        x.n0 = t.n * WIDE;
+        x.columns = t.narrow;
+    } else {
+        const unsigned first = tile / (unsigned)(GROUP * t.n) * GROUP, within = tile % (unsigned)(GROUP * t.n);
+        const unsigned left = (unsigned)t.m - first, rows = left < (unsigned)GROUP ? left : (unsigned)GROUP;
+        x.m0 = (int)(first + within % rows) * ROWS;
+        x.n0 = (int)(within / rows) * WIDE;
+        x.columns = WIDE;
+    }
     x.part = W == TOGETHER ? (int)((unsigned)number / tiles) : 0;
     x.depth = x.part * t.span;
     const int rest = (int)g.K - x.depth;
@@ -92,14 +104,28 @@ template <int WIDE, work W> VJ_DEVICE assignment assignment_of(const vj_product 
 
 /* ------------------------------------------------------------------------------------------------ loads */
 
+/* Load WIDTH elements of an operand's width, from element `first` on, with the depth of a step. */
 template <int WIDTH, bool DEPTH_FIRST>
 VJ_DEVICE void load_operand(bf16 *to, const vj_tensor_map *map, int first, int depth, phase_barrier *full)
 {
-    if (DEPTH_FIRST) {
-        VJ_UNROLL
-        for (int i = 0; i < WIDTH / 64; i++) load_tile(to + i * SQUARE, map, first + 64 * i, depth, full);
-    } else {
-        load_tile(to, map, depth, first, full);
+    VJ_UNROLL
+    for (int i = 0; i < WIDTH; i += 64)
+        load_tile(to + i * STEP, map, DEPTH_FIRST ? first + i : depth, DEPTH_FIRST ? depth : first + i, full);
+}
+
+/* Load the operands of all steps of a tile of COLUMNS columns. */
+template <int COLUMNS, int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST, ends E>
+VJ_DEVICE void load_tile_operands(wgmma_shared<WIDE, W, E> &s, const assignment &x, const vj_tensor_map *a,
+                                  const vj_tensor_map *b, ring_place *at, uint32_t *late)
+{
+    for (int depth = x.depth, left = x.steps; left > 0; left--, depth += STEP) {
+        stage_operands<WIDE> *to = &s.stage[at->stage];
+        phase_barrier *full = &s.full[at->stage];
+        phase_wait(&s.empty[at->stage], at->parity, late);
+        phase_expect(full, (ROWS + COLUMNS) * STEP * (int)sizeof(bf16));
+        load_operand<ROWS, A_DEPTH_FIRST>(to->a, a, x.m0, depth, full);
+        load_operand<COLUMNS, B_DEPTH_FIRST>(to->b, b, x.n0, depth, full);
+        go_on<stages<W, E>>(at);
     }
 }
 
@@ -108,17 +134,14 @@ VJ_DEVICE void load_all(wgmma_shared<WIDE, W, E> &s, const vj_product &g, const 
                         const vj_tensor_map *b, uint32_t *late)
 {
     ring_place at = {0, 1}; /* all places are free: there is no phase to wait for in the first round */
-    for (int i = (int)blockIdx.x; i < t.m * t.n * t.parts; i += (int)gridDim.x) {
+    for (int i = (int)blockIdx.x; i < t.all; i += (int)gridDim.x) {
         const assignment x = assignment_of<WIDE, W>(g, t, i);
-        for (int depth = x.depth, left = x.steps; left > 0; left--, depth += STEP) {
-            stage_operands<WIDE> *to = &s.stage[at.stage];
-            phase_barrier *full = &s.full[at.stage];
-            phase_wait(&s.empty[at.stage], at.parity, late);
-            phase_expect(full, sizeof *to);
-            load_operand<ROWS, A_DEPTH_FIRST>(to->a, a, x.m0, depth, full);
-            load_operand<WIDE, B_DEPTH_FIRST>(to->b, b, x.n0, depth, full);
-            go_on<stages<W, E>>(&at);
-        }
+        if (W == TOGETHER || x.columns == WIDE)
+            load_tile_operands<WIDE, WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST>(s, x, a, b, &at, late);
+        else if (x.columns == 2 * NARROW)
+            load_tile_operands<2 * NARROW, WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST>(s, x, a, b, &at, late);
+        else
+            load_tile_operands<NARROW, WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST>(s, x, a, b, &at, late);
     }
 }
 
@@ -131,9 +154,9 @@ template <bool DEPTH_FIRST> VJ_DEVICE uint64_t operand_in(const bf16 *at)
 }
 template <bool DEPTH_FIRST> constexpr int sixteen_deeper = DEPTH_FIRST ? 2 * EIGHT_ROWS_BYTES : 32;
 
-/* Compute the sums of the group's rows of a tile, from row `first` on. When it returns, all operands have been read and
- * their places are free. With IN_TURN the group's last step ends a phase of `next`. */
-template <int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST, ends E>
+/* Compute the sums of the group's rows of a tile of COLUMNS columns, from row `first` on. When it returns, all operands
+ * have been read and their places are free. With IN_TURN the group's last step ends a phase of `next`. */
+template <int COLUMNS, int WIDE, work W, bool A_DEPTH_FIRST, bool B_DEPTH_FIRST, ends E>
 VJ_DEVICE void multiply_tile(float c[heights<W>][WIDE / 2], wgmma_shared<WIDE, W, E> &s, int first, int steps,
                              ring_place *at, phase_barrier *next, uint32_t *late)
 {
@@ -148,7 +171,7 @@ VJ_DEVICE void multiply_tile(float c[heights<W>][WIDE / 2], wgmma_shared<WIDE, W
         for (int k = 0; k < STEP / 16; k++) {
             VJ_UNROLL
             for (int h = 0; h < heights<W>; h++)
-                wgmma<WIDE, A_DEPTH_FIRST, B_DEPTH_FIRST>(
+                wgmma<COLUMNS, A_DEPTH_FIRST, B_DEPTH_FIRST>(
                     c[h], operand_at(a, h * SQUARE_BYTES + k * sixteen_deeper<A_DEPTH_FIRST>),
                     operand_at(b, k * sixteen_deeper<B_DEPTH_FIRST>), step + k > 0);
         }
@@ -160,7 +183,7 @@ VJ_DEVICE void multiply_tile(float c[heights<W>][WIDE / 2], wgmma_shared<WIDE, W
     }
     if (W == IN_TURN && first_lane) phase_arrive(next);
     VJ_UNROLL
-    for (int h = 0; h < heights<W>; h++) wgmma_results<WIDE>(c[h]);
+    for (int h = 0; h < heights<W>; h++) wgmma_results<COLUMNS>(c[h]);
     if (first_lane) phase_arrive(&s.empty[before]);
 }
 
@@ -219,36 +242,44 @@ VJ_DEVICE int at_most(int64_t n, int most)
 
 /*
  * Finish the warp's 16 rows in each of both heights, in units of eight rows and 16 columns: what finish() does for
- * results of bf16 that add nothing but a bias (not GELU_GRADIENT). Values that come from memory are loaded 16 or 32
- * columns ahead. With GELU_GRADIENT g.sums, unless it is NULL, gets the sums of columns over these rows: a row for each
- * warp.
+ * results of bf16 that add nothing but a bias (not GELU_GRADIENT). All units of NARROW columns follow one another, so
+ * that a narrow tile has the first units. The four units of the same columns share a bias and follow one another, but
+ * with GELU_GRADIENT those of one height, because pointers to fewer rows take fewer registers. Values that come from
+ * memory are loaded some units ahead. With GELU_GRADIENT g.sums, unless it is NULL, gets the sums of columns over these
+ * rows: a row for each warp.
  */
 template <int WIDE, ends E>
-VJ_DEVICE void finish_in_registers(const vj_product &g, float c[2][WIDE / 2], int m0, int n0)
+VJ_DEVICE void finish_in_registers(const vj_product &g, float c[2][WIDE / 2], const assignment &x)
 {
-    enum { GROUPS = WIDE / 16 /* of columns */, UNITS = 4 * GROUPS, AHEAD = 3 };
+    enum { GROUPS = WIDE / 16 /* of columns */, UNITS = 4 * GROUPS, TOGETHER_UNITS = NARROW / 4 };
+    enum { AHEAD = 3 /* units */, BIASES = 2 /* groups of columns */ };
     const int lane = lane_of_warp(), warp = warp_of_block() % GROUP_WARPS;
     const int pair = lane % 4 * 2, four = lane % 2 * 8 + lane % 4 / 2 * 4;
-    const int64_t first_row = (int64_t)m0 + warp * STRIP_ROWS + lane / 4, at = first_row * g.N + n0 + four;
+    const int64_t first_row = (int64_t)x.m0 + warp * STRIP_ROWS + lane / 4;
+    int64_t at = first_row * g.N + x.n0 + four;
     /* How many rows and columns there are from the lane's first four on, and from its pair on. */
-    const int rows = at_most(g.M - first_row, ROWS), columns = at_most(g.N - n0 - four, WIDE);
-    const int pair_columns = at_most(g.N - n0 - pair, WIDE);
+    const int rows = at_most(g.M - first_row, ROWS), columns = at_most(g.N - x.n0 - four, WIDE);
+    const int pair_columns = at_most(g.N - x.n0 - pair, WIDE);
     bf16 *const to = (bf16 *)g.c.data, *const pre = (bf16 *)g.pre.data, *const hidden = (bf16 *)g.hidden.data;
-    /* The height of a unit, its group of columns, and its first row relative to the lane's first. */
-    const auto height = [](int unit) { return unit / (2 * GROUPS); };
-    const auto group = [](int unit) { return unit / 2 % GROUPS; };
-    const auto row = [](int unit) { return unit / (2 * GROUPS) * 64 + unit % 2 * 8; };
+    /* The group of columns of a unit, its height, and its first row relative to the lane's first. */
+    constexpr bool by_height = E == GELU_GRADIENT;
+    const auto group = [](int unit) {
+        return by_height ? unit / TOGETHER_UNITS * (NARROW / 16) + unit / 2 % (NARROW / 16) : unit / 4;
+    };
+    const auto height = [](int unit) { return by_height ? unit / (TOGETHER_UNITS / 2) % 2 : unit / 2 % 2; };
+    const auto row = [&](int unit) { return height(unit) * 64 + unit % 2 * 8; };
     const auto exists = [&](int unit) { return row(unit) < rows && group(unit) * 16 < columns; };
     const auto place = [&](int unit) { return at + row(unit) * g.N + group(unit) * 16; };
 
-    float bias[2][4] = {}, column[4] = {}, sum_of_height[GROUPS] = {};
+    float bias[BIASES][4] = {}, column[4] = {}, sum_of_height[NARROW / 16] = {};
     uint2 argument[AHEAD] = {}; /* of GELU */
-    const auto load_bias = [&](int pair_of_units) {
+    const auto load_bias = [&](int of_group) {
         for (int half = 0; half < 2; half++) {
-            const int first = group(2 * pair_of_units) * 16 + half * 8;
+            const int first = of_group * 16 + half * 8;
             float2 two = {-0.0f, -0.0f}; /* adds nothing, not even to -0 */
-            if (g.bias && first < pair_columns) two = *reinterpret_cast<const float2 *>(g.bias + n0 + pair + first);
-            bias[pair_of_units % 2][2 * half] = two.x, bias[pair_of_units % 2][2 * half + 1] = two.y;
+            if (g.bias && first < pair_columns) two = *reinterpret_cast<const float2 *>(g.bias + x.n0 + pair + first);
+            float *const to_bias = bias[of_group % BIASES] + 2 * half;
+            to_bias[0] = two.x, to_bias[1] = two.y;
         }
     };
     const auto load_argument = [&](int unit) {
@@ -256,11 +287,14 @@ VJ_DEVICE void finish_in_registers(const vj_product &g, float c[2][WIDE / 2], in
         if (exists(unit)) four_values = *reinterpret_cast<const uint2 *>(pre + place(unit));
         argument[unit % AHEAD] = four_values;
     };
-    if (E != GELU_GRADIENT) load_bias(0);
+    VJ_UNROLL
+    for (int i = 0; i < BIASES - 1 && E != GELU_GRADIENT; i++) load_bias(i);
     VJ_UNROLL
     for (int unit = 0; unit < AHEAD && E == GELU_GRADIENT; unit++) load_argument(unit);
     VJ_UNROLL
     for (int unit = 0; unit < UNITS; unit++) {
+        if (unit % TOGETHER_UNITS == 0 && group(unit) * 16 >= x.columns) break;
+        if (by_height && unit % (TOGETHER_UNITS / 2) == 0) computed_here(at);     /* not pointers to all rows at once */
         const float *const of = c[height(unit)] + group(unit) * 8 + unit % 2 * 2; /* +4: the next eight columns */
         float v[4] = {of[0], of[1], of[4], of[5]};
         if constexpr (E == GELU_GRADIENT) {
@@ -275,26 +309,27 @@ VJ_DEVICE void finish_in_registers(const vj_product &g, float c[2][WIDE / 2], in
             }
             if (g.hidden.data) write_exchanged(hidden + place(unit), t, exists(unit));
         } else {
-            if (unit % 2 == 0 && unit + 2 < UNITS) load_bias(unit / 2 + 1);
-            for (int j = 0; j < 4; j++) v[j] += bias[unit / 2 % 2][j];
+            const int next = group(unit) + BIASES - 1;
+            if (unit % 4 == 0 && next < GROUPS) load_bias(next);
+            for (int j = 0; j < 4; j++) v[j] += bias[group(unit) % BIASES][j];
         }
         if constexpr (E == GELU) {
             if (g.pre.data) {
-                const uint32_t x = pack(v[0], v[1]), y = pack(v[2], v[3]);
+                const uint32_t low = pack(v[0], v[1]), high = pack(v[2], v[3]);
                 write_exchanged(pre + place(unit), v, exists(unit));
-                widen_pairs(v, x, y);
+                widen_pairs(v, low, high);
             }
             for (int j = 0; j < 4; j++) v[j] = gelu(v[j]);
         }
         write_exchanged(to + place(unit), v, exists(unit));
         if (E == GELU_GRADIENT && unit % 2 == 1 && g.sums) {
             const float sum = sum_over_rows(column);
-            const int first = n0 + pair + lane / 16 * 8 + lane / 8 % 2;
+            const int first = x.n0 + pair + lane / 16 * 8 + lane / 8 % 2;
+            float &of_height = sum_of_height[group(unit) % (NARROW / 16)];
             if (height(unit) == 0)
-                sum_of_height[group(unit)] = sum;
+                of_height = sum;
             else if (lane / 4 % 2 == 0 && group(unit) * 16 < g.N - first)
-                g.sums[(m0 / ROWS * GROUP_WARPS + warp) * g.N + first + group(unit) * 16] =
-                    sum_of_height[group(unit)] + sum;
+                g.sums[(x.m0 / ROWS * GROUP_WARPS + warp) * g.N + first + group(unit) * 16] = of_height + sum;
         }
     }
 }
@@ -305,16 +340,18 @@ VJ_DEVICE void finish_in_registers(const vj_product &g, float c[2][WIDE / 2], in
  */
 template <int WIDE, work W>
 VJ_DEVICE void finish_by_strips(const vj_product &g, bool fours, float (*strip)[STRIP_FLOATS],
-                                float c[heights<W>][WIDE / 2], int64_t row, int64_t n0)
+                                float c[heights<W>][WIDE / 2], int64_t row, const assignment &x)
 {
     enum { ALL = heights<W> * (WIDE / STRIP_COLUMNS) };
-    const auto keep = [&](int i, float *to) { keep_strip(to, c[i % heights<W>] + i / heights<W> * STRIP_COLUMNS / 2); };
+    const auto first = [](int i) { return i / heights<W> * STRIP_COLUMNS; }; /* column of the tile */
+    const auto keep = [&](int i, float *to) { keep_strip(to, c[i % heights<W>] + first(i) / 2); };
     VJ_UNROLL
-    for (int i = 0; i < ALL && W == IN_TURN; i++) keep(i, strip[i]);
+    for (int i = 0; i < ALL && W == IN_TURN; i++)
+        if (first(i) / NARROW * NARROW < x.columns) keep(i, strip[i]);
     VJ_ROLLED /* unrolled, the code of the finish would exist eight or twelve times */
         for (int i = 0; i < ALL; i++)
     {
-        const int64_t column = n0 + i / heights<W> * STRIP_COLUMNS;
+        const int64_t column = x.n0 + first(i);
         if (column >= g.N) break;
         const auto keep_this = [&] {
             VJ_UNROLL
@@ -335,7 +372,7 @@ VJ_DEVICE void multiply_all(wgmma_shared<WIDE, W, E> &s, const vj_product &g, co
     ring_place at = {0, 0};
     for (int number = 0;; number++) {
         const int i = (int)(blockIdx.x + number * gridDim.x);
-        if (i >= t.m * t.n * t.parts) break;
+        if (i >= t.all) break;
         const assignment x = assignment_of<WIDE, W>(g, t, i);
         /* Group 0 begins, so it has no phase to wait for at first. */
         const uint32_t turn_parity = (number / CONSUMERS + (group == 0)) & 1;
@@ -345,15 +382,21 @@ VJ_DEVICE void multiply_all(wgmma_shared<WIDE, W, E> &s, const vj_product &g, co
         }
         if (W == IN_TURN) phase_wait(&s.turn[group], turn_parity, late);
         float c[heights<W>][WIDE / 2] = {}; /* initialised, so that no value stays in registers until the next tile */
-        multiply_tile<WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST>(c, s, first, x.steps, &at, &s.turn[1 - group], late);
+        phase_barrier *const next = &s.turn[1 - group];
+        if (W == TOGETHER || x.columns == WIDE)
+            multiply_tile<WIDE, WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST>(c, s, first, x.steps, &at, next, late);
+        else if (x.columns == 2 * NARROW)
+            multiply_tile<2 * NARROW, WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST>(c, s, first, x.steps, &at, next, late);
+        else
+            multiply_tile<NARROW, WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST>(c, s, first, x.steps, &at, next, late);
         if constexpr (E == STRIPS) {
             vj_product out = g;
             if (t.parts > 1) out.c.data = static_cast<float *>(g.c.data) + x.part * g.M * g.N;
             if (W == IN_TURN) phase_wait(&s.end.strips_free[group], turn_parity, late);
-            finish_by_strips<WIDE, W>(out, fours, s.end.strip[warp % tile_warps<W>], c, (int64_t)x.m0 + warp_row, x.n0);
+            finish_by_strips<WIDE, W>(out, fours, s.end.strip[warp % tile_warps<W>], c, (int64_t)x.m0 + warp_row, x);
             if (W == IN_TURN && threadIdx.x % WARP == 0) phase_arrive(&s.end.strips_free[1 - group]);
         } else {
-            finish_in_registers<WIDE, E>(g, c, x.m0, x.n0);
+            finish_in_registers<WIDE, E>(g, c, x);
         }
     }
 }
@@ -413,6 +456,16 @@ bool vj_cuda_wgmma_sums(const vj_product *g)
     return g->sums && !g->a_transposed && ends_of(g) == GELU_GRADIENT;
 }
 
+/* Choices that depend on the number of blocks that run at a time are made for an H100: so they depend on shapes alone.
+ */
+enum { AT_A_TIME = 132 };
+
+/* Number of tiles, none of them narrow. */
+static int64_t tiles_of(const vj_product *g)
+{
+    return groups_of(g->M, ROWS) * groups_of(g->N, width_of(g));
+}
+
 /*
  * The gradient of a weight has few tiles, but sums over all rows. Its depth is divided into the number of parts that is
  * fastest on an H100 by this estimate, in steps of 64 of the depth (about 1000 cycles): 132 blocks run at a time;
@@ -421,8 +474,8 @@ bool vj_cuda_wgmma_sums(const vj_product *g)
  */
 int vj_cuda_wgmma_parts(const vj_product *g)
 {
-    enum { AT_A_TIME = 132, TILE_END = 8, ADDED = 200000, LEAST_DEPTH = 1024, MOST_PARTS = 8 };
-    const int64_t tiles = groups_of(g->M, ROWS) * groups_of(g->N, width_of(g)), steps = groups_of(g->K, STEP);
+    enum { TILE_END = 8, ADDED = 200000, LEAST_DEPTH = 1024, MOST_PARTS = 24 };
+    const int64_t tiles = tiles_of(g), steps = groups_of(g->K, STEP);
     int64_t best = 1, least = 0;
     for (int64_t parts = 1; parts == 1 || (g->a_transposed && parts <= MOST_PARTS && g->K / parts >= LEAST_DEPTH);
          parts++) {
@@ -435,18 +488,25 @@ int vj_cuda_wgmma_parts(const vj_product *g)
     return (int)best;
 }
 
+bool vj_cuda_wgmma_fills(const vj_product *g)
+{
+    enum { PERCENT = 95, LEAST_DEPTH = 4096 /* the end of a tile takes a fiftieth of its time */ };
+    const int64_t tiles = tiles_of(g), places = groups_of(tiles, AT_A_TIME) * AT_A_TIME;
+    return g->a_transposed && width_of(g) == 256 && g->K >= LEAST_DEPTH && 100 * tiles >= PERCENT * places;
+}
+
 int64_t vj_cuda_wgmma_scratch_rows(const vj_product *g)
 {
     const int parts = vj_cuda_wgmma_parts(g);
     return parts > 1 ? parts * g->M : vj_cuda_wgmma_sums(g) ? groups_of(g->M, ROWS) * GROUP_WARPS : 0;
 }
 
-/* Make the tensor map of an operand: stored rows are `pitch` elements apart, boxes are 64 x `box_rows`. */
+/* Make the tensor map of an operand: stored rows are `pitch` elements apart. */
 static bool make_map(vj_tensor_map_encode *encode, vj_tensor_map *map, const vj_array &operand, int64_t width,
-                     int64_t rows, int64_t pitch, int box_rows)
+                     int64_t rows, int64_t pitch)
 {
     const uint64_t sizes[] = {(uint64_t)width, (uint64_t)rows}, strides[] = {(uint64_t)pitch * sizeof(bf16)};
-    const uint32_t box[] = {64, (uint32_t)box_rows}, steps[] = {1, 1};
+    const uint32_t box[] = {64, 64}, steps[] = {1, 1};
     return encode(map, VJ_MAP_BF16, 2, operand.data, sizes, strides, box, steps, VJ_MAP_NOT_INTERLEAVED,
                   VJ_MAP_SWIZZLE_128, VJ_MAP_FROM_MEMORY_128, VJ_MAP_ZEROS_OUTSIDE) == 0;
 }
@@ -456,12 +516,12 @@ static cudaError_t launch_wgmma(cudaStream_t stream, const vj_product *g, int64_
                                 const tiling &t, const vj_cuda_wgmma *how)
 {
     vj_tensor_map a, b;
-    if (!(A_DEPTH_FIRST ? make_map(how->encode, &a, g->a, g->M, g->K, a_width, STEP)
-                        : make_map(how->encode, &a, g->a, g->K, g->M, a_width, ROWS)) ||
-        !(B_DEPTH_FIRST ? make_map(how->encode, &b, g->b, g->N, g->K, b_width, STEP)
-                        : make_map(how->encode, &b, g->b, g->K, g->N, b_width, WIDE)))
+    if (!(A_DEPTH_FIRST ? make_map(how->encode, &a, g->a, g->M, g->K, a_width)
+                        : make_map(how->encode, &a, g->a, g->K, g->M, a_width)) ||
+        !(B_DEPTH_FIRST ? make_map(how->encode, &b, g->b, g->N, g->K, b_width)
+                        : make_map(how->encode, &b, g->b, g->K, g->N, b_width)))
         return cudaErrorInvalidValue;
-    const int all = t.m * t.n * t.parts, blocks = all < how->processors ? all : how->processors;
+    const int blocks = t.all < how->processors ? t.all : how->processors;
     return launch(wgmma_kernel<WIDE, W, A_DEPTH_FIRST, B_DEPTH_FIRST, E>, dim3((unsigned)blocks), dim3(BLOCK_THREADS),
                   sizeof(wgmma_shared<WIDE, W, E>), stream, *g, a, b, t, all_in_fours(g), how->late);
 }
@@ -487,18 +547,27 @@ static cudaError_t launch_together(cudaStream_t stream, const vj_product *g, int
     return launch_it(stream, g, a_width, b_width, t, how);
 }
 
+/* Divide a result into m x n tiles, the last column of them narrow if it has few columns. */
+static tiling tiling_of(const vj_product *g, int m, int n, int parts, int wide)
+{
+    const int64_t last = groups_of(g->N - (int64_t)(n - 1) * wide, NARROW) * NARROW;
+    const bool narrow = !g->a_transposed && last < wide;
+    const int full = narrow ? n - 1 : n, span = (int)(groups_of(groups_of(g->K, parts), STEP) * STEP);
+    return tiling{m, full, parts, span, narrow ? (int)last : 0, m * n * parts};
+}
+
 cudaError_t vj_cuda_wgmma_product(cudaStream_t stream, const vj_product *product, int64_t a_width, int64_t b_width,
                                   float *scratch, const vj_cuda_wgmma *how)
 {
     const int parts = vj_cuda_wgmma_parts(product), wide = width_of(product);
     const int64_t m = groups_of(product->M, ROWS), n = groups_of(product->N, wide);
-    const tiling t = {(int)m, (int)n, parts, (int)(groups_of(groups_of(product->K, parts), STEP) * STEP)};
     const bool sums = vj_cuda_wgmma_sums(product);
     vj_product g = *product;
     if (parts > 1) g = vj_cuda_bare_product(product, scratch);
     g.sums = sums ? scratch : NULL;
     if ((m + GROUP) * n * parts > INT32_MAX || g.M > INT32_MAX || g.N > INT32_MAX || g.K > INT32_MAX)
         return cudaErrorInvalidValue;
+    const tiling t = tiling_of(product, (int)m, (int)n, parts, wide);
     const auto launch_it = g.a_transposed   ? wide == 192 ? launch_together<192> : launch_together<256>
                              : g.b_transposed ? launch_in_turn<false>
                                             : launch_in_turn<true>;

@@ -333,7 +333,7 @@ static bool library_takes(const vj_backend *be, const vj_product *g)
 /*
  * Return whether to compute a product of bf16 by wgmma. With the choice wgmma, for any number of rows, since a row's
  * bits do not depend on it. With `own`, if the product fills the GPU, unless the library can do all of it, without a
- * second pass over the sums.
+ * second pass over the sums, and wgmma's tiles would leave a part of the GPU idle.
  */
 static bool wgmma_takes(const vj_backend *be, const vj_product *g)
 {
@@ -342,7 +342,7 @@ static bool wgmma_takes(const vj_backend *be, const vj_product *g)
     if (p->has_wgmma != HAS_WGMMA || g->N < WGMMA_COLUMNS || rows < WGMMA_COLUMNS || g->K < WGMMA_DEPTH) return false;
     if (p->who != OWN) return p->who == WGMMA;
     const bool large = 2.0 * (double)g->M * (double)g->N * (double)g->K >= LARGE_FLOPS;
-    return large && (p->failure[0] || divide(g).finishes || vj_cuda_wgmma_parts(g) > 1);
+    return large && (p->failure[0] || divide(g).finishes || vj_cuda_wgmma_parts(g) > 1 || vj_cuda_wgmma_fills(g));
 }
 
 /*

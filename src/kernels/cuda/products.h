@@ -76,6 +76,9 @@ int vj_cuda_wgmma_parts(const vj_product *product);
 int64_t vj_cuda_wgmma_scratch_rows(const vj_product *product);
 cudaError_t vj_cuda_wgmma_product(cudaStream_t stream, const vj_product *product, int64_t a_width, int64_t b_width,
                                   float *scratch, const vj_cuda_wgmma *how);
+/** Return whether a weight's gradient keeps an H100 busy with whole tiles of 128 x 256 until its end: then it is
+ * expected to be as fast as the library's. */
+bool vj_cuda_wgmma_fills(const vj_product *product);
 /** Return whether product->sums are made by this product; else the caller has to sum the columns of its result. */
 bool vj_cuda_wgmma_sums(const vj_product *product);
 

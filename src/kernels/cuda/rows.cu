@@ -181,7 +181,7 @@ struct tubelets {
  */
 template <int W>
 __global__ void __launch_bounds__(THREADS)
-    patchify_kernel(float *__restrict__ patches, const float *__restrict__ clips, int64_t tokens, tubelets shape)
+    patchify_kernel(vj_array patches, const float *__restrict__ clips, int64_t tokens, tubelets shape)
 {
     const int64_t token = global_warp();
     if (token >= tokens) return;
@@ -195,16 +195,16 @@ __global__ void __launch_bounds__(THREADS)
         const int dt = frame % shape.tubelet, c = frame / shape.tubelet;
         float v[W];
         load<W>(v, clips + (((b * shape.C + c) * shape.T + t + dt) * shape.H + y + dy) * shape.W + x + dx);
-        store<W>(patches + token * values + i, v);
+        store_of<W>(patches, token * values + i, v);
     }
 }
 
-void vj_cuda_patchify(vj_backend *be, float *patches, const float *clips, int64_t B, int C, int T, int H, int W,
+void vj_cuda_patchify(vj_backend *be, vj_array patches, const float *clips, int64_t B, int C, int T, int H, int W,
                       int tubelet, int patch)
 {
     const int64_t tokens = B * (T / tubelet) * (H / patch) * (W / patch);
     /* If patch is a multiple of 4, so are W and the number of values of a token. */
-    const bool fours = patch % 4 == 0 && aligned_to(16, patches, clips);
+    const bool fours = patch % 4 == 0 && in_fours(patches) && aligned_to(16, clips);
     launch_warps(be, "patchify", fours ? patchify_kernel<4> : patchify_kernel<1>, tokens, patches, clips, tokens,
                  tubelets{C, T, H, W, tubelet, patch});
 }

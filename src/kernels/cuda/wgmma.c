@@ -23,11 +23,11 @@ static bool failed(cudaError_t error, const char *what, char *why, size_t bytes)
 
 /*
  * One block computes two or four tiles, in three steps each, so that places of the ring are reused, warp groups that
- * take turns have one or two tiles each, and there are partial tiles, a partial last step and partial columns. One
- * width for each width of tiles.
+ * take turns have one or two tiles each, and there are partial tiles, a partial last step and partial columns. Each
+ * form has both widths: tiles of 256, then of 192; or in turn of 192 and of 64, then of 128.
  */
 enum { ROWS = 136, DEPTH = 136, MOST_COLUMNS = 248, LARGEST = 8 };
-static const int columns[] = {MOST_COLUMNS, 184};
+static const int columns[] = {MOST_COLUMNS, 120};
 
 /* Sizes of device arrays, in elements. Results: floats, or two arrays of bf16. */
 enum { OPERAND = ROWS * MOST_COLUMNS, SUMS = ROWS * MOST_COLUMNS };
@@ -55,22 +55,23 @@ static void draw_integers(uint16_t *to, int64_t n, int largest, uint32_t which)
 }
 
 /*
- * Return what to multiply, without results. All four forms, with both widths, have floats as results; but with the
- * second width, results are bf16 if A is not transposed. The last two are GELU forward and backward, whose argument is
- * the operand B.
+ * Return what to multiply, without results: results of floats, with A transposed or not, then of bf16, plain and with
+ * GELU (forward and backward, where its argument is the operand B); each with B transposed or not.
  */
-enum { FORMS = 10, FLOATS = 8 };
+enum { WAYS = 8, FORMS = 2 * WAYS };
 static vj_product form_of(const trial *device, int i)
 {
+    enum { FLOATS, WEIGHTS, ROUNDED, GELU };
+    const int way = i % WAYS / 2;
     vj_product form = {.M = ROWS,
-                       .N = columns[i < FLOATS ? i / 4 : 0],
+                       .N = columns[i / WAYS],
                        .K = DEPTH,
                        .a = {(void *)device->a, VJ_TYPE_BF16},
                        .b = {(void *)device->b, VJ_TYPE_BF16},
-                       .a_transposed = i < FLOATS && (i & 1),
-                       .b_transposed = i < FLOATS ? (i & 2) != 0 : i == FLOATS};
-    if (i >= 4 && !form.a_transposed) form.c.type = VJ_TYPE_BF16;
-    if (i >= FLOATS) form.finish = form.b_transposed ? VJ_FINISH_GELU : VJ_FINISH_GELU_GRADIENT;
+                       .a_transposed = way == WEIGHTS,
+                       .b_transposed = i % 2 == 1};
+    if (way >= ROUNDED) form.c.type = VJ_TYPE_BF16;
+    if (way == GELU) form.finish = form.b_transposed ? VJ_FINISH_GELU : VJ_FINISH_GELU_GRADIENT;
     if (form.c.type == VJ_TYPE_BF16 && form.finish != VJ_FINISH_GELU_GRADIENT) form.bias = device->bias;
     return form;
 }

@@ -52,8 +52,8 @@ static vj_status layernorm_forward(void *user)
 static vj_status layernorm_backward(void *user)
 {
     arrays *o = user;
-    vj_layernorm_backward(o->be, o->c, (vj_array){0}, (vj_array){0}, o->d, o->e, NULL, o->b, o->a, o->mean, o->rstd,
-                          o->row, NULL, 0, 0, o->R, o->D);
+    vj_layernorm_backward(o->be, o->c, (vj_array){0}, (vj_array){0}, o->d, o->e, NULL, vj_f32(o->b), o->a, o->mean,
+                          o->rstd, o->row, NULL, 0, 0, o->R, o->D);
     return vj_sync(o->be);
 }
 

@@ -21,12 +21,15 @@ static void compare_loss(vj_fixture *f, const vj_values *want, double got, vj_qu
 
 /* Compare the rows of mask `i` in a packed matrix of width D, whose lists have `lengths`. The file has them in the same
  * order. */
-static void compare_rows(vj_fixture *f, const vj_parity_network *n, const vj_values *want, const float *packed,
+static void compare_rows(vj_fixture *f, const vj_parity_network *n, const vj_values *want, vj_array packed,
                          const int32_t *lengths, int i, int D, vj_quantity quantity)
 {
     int64_t first = 0, rows = 0;
     for (int s = 0; s < (i + 1) * n->batch; s++) *(s < i * n->batch ? &first : &rows) += lengths[s];
-    compare_device(f, want, packed + first * D, rows * D, quantity);
+    const vj_array device = {(char *)packed.data + first * D * vj_type_bytes(packed.type), packed.type};
+    if (want)
+        vj_fixture_compare(f, want->name, vj_fixture_download_operand(f, device, rows * D), rows * D, want,
+                           vj_fixture_tolerance(f, quantity));
 }
 
 static void check_positions(vj_fixture *f, const char *name, const vj_network *net, int width)
@@ -46,7 +49,7 @@ static void check_debug(vj_fixture *f, const vj_parity_network *n)
     const int D = net->shape.width;
     const int64_t context = n->lists.contexts[0], target = n->lists.targets[0];
     float *tokens = vj_fixture_device(f, (int64_t)net->tokens * D);
-    vj_linear_forward(m->be, vj_f32(tokens), vj_f32(m->patches), vj_f32(m->trained.weights + net->patch_weight),
+    vj_linear_forward(m->be, vj_f32(tokens), m->patches, vj_f32(m->trained.weights + net->patch_weight),
                       m->trained.weights + net->patch_bias, NULL, 0, net->tokens, D, net->patch_values);
     compare_device(f, vj_fixture_array(f, "debug/patch_tokens"), tokens, (int64_t)net->tokens * D, VJ_TOL_FEATURES);
     compare_device(f, vj_fixture_array(f, "debug/mask0_encoder_input"), m->context_memory.x[0], context * D,
@@ -88,8 +91,8 @@ static vj_status check_forward(vj_fixture *f, vj_parity_network *n)
     for (int i = 0; i < n->masks; i++) {
         compare_rows(f, n, vj_fixture_array(f, "f64/outputs/mask%d/encoder", i), m->encoded, n->lists.contexts, i, D,
                      VJ_TOL_FEATURES);
-        compare_rows(f, n, vj_fixture_array(f, "f64/outputs/mask%d/predictor", i), m->predicted, n->lists.targets, i,
-                     m->net.out, VJ_TOL_PREDICTION);
+        compare_rows(f, n, vj_fixture_array(f, "f64/outputs/mask%d/predictor", i), vj_f32(m->predicted),
+                     n->lists.targets, i, m->net.out, VJ_TOL_PREDICTION);
         compare_loss(f, vj_fixture_array(f, "f64/outputs/mask%d/loss", i), losses[i], VJ_TOL_LOSS);
     }
     compare_loss(f, vj_fixture_array(f, "f64/outputs/loss"), mean(losses, n->masks), VJ_TOL_LOSS);
@@ -121,7 +124,7 @@ static vj_status check_pixel(vj_fixture *f, vj_parity_network *n)
     if (target) /* no product in it */
         vj_fixture_compare(f, target->name, vj_fixture_download(f, m->target, all), all, target, vj_within(1e-5));
     for (int i = 0; i < n->masks; i++) {
-        compare_rows(f, n, vj_fixture_array(f, "f64/mask%d/predictor", i), m->predicted, n->lists.targets, i,
+        compare_rows(f, n, vj_fixture_array(f, "f64/mask%d/predictor", i), vj_f32(m->predicted), n->lists.targets, i,
                      m->net.out, VJ_TOL_PREDICTION);
         compare_loss(f, vj_fixture_array(f, "f64/mask%d/loss", i), losses[i], VJ_TOL_LOSS_SQUARE);
     }

@@ -96,8 +96,8 @@ static void check_norm(vj_fixture *f, const char *group, bool plain)
     float *mean = vj_fixture_device(f, op.rows), *rstd = vj_fixture_device(f, op.rows);
     float *dw = plain ? NULL : vj_fixture_device(f, op.D), *db = plain ? NULL : vj_fixture_device(f, op.D);
     vj_layernorm_forward(f->be, vj_f32(y), mean, rstd, x, weight, bias, op.rows, op.D, (float)eps);
-    vj_layernorm_backward(f->be, dx, (vj_array){0}, (vj_array){0}, dw, db, NULL, dy, x, mean, rstd, weight, NULL, 0, 0,
-                          op.rows, op.D);
+    vj_layernorm_backward(f->be, dx, (vj_array){0}, (vj_array){0}, dw, db, NULL, vj_f32(dy), x, mean, rstd, weight,
+                          NULL, 0, 0, op.rows, op.D);
     /* Rows with a spread of 1e-4 are divided by it: gradients reach thousands, so errors are relative to the largest.
      */
     const vj_tolerance forward = vj_within(5e-4), backward = {.of_largest = 1e-4};
