@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From video files to a probe table in one command: ten minutes on two cores with AMX, half an hour with AVX2.
+# From video files to a probe table in one command: ten minutes on two cores with AMX, twenty-five with AVX2.
 #   bash jobs/quickstart.sh [--dir DIR] [--ranks N] [--seed S] [--small]
 # Makes FM-Motion-48 (photographs of clothes moving in eight ways over real video) as 14,848 video files, packs them
 # into clip stores, pretrains a small V-JEPA on N MPI ranks (default 2) while it measures what the features are worth,
