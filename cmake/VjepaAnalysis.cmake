@@ -11,20 +11,6 @@ if(NOT VJEPA_SCALAPACK STREQUAL OFF)
   vj_find_scalapack()
 endif()
 
-# vj_analysis_library(NAME DIR...): build the folders as one static library; include its headers as "source/source.h".
-function(vj_analysis_library name)
-  set(files "")
-  foreach(dir ${ARGN})
-    file(GLOB found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.c)
-    list(APPEND files ${found})
-  endforeach()
-  if(files)
-    add_library(${name} STATIC ${files})
-    target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR}/analysis)
-    target_link_libraries(${name} PUBLIC vj_tools)
-  endif()
-endfunction()
-
 # vj_simulated_step(DIR): build the program that runs the code of src/parallel on a simulated machine, for vjepa-scale
 # model. SimGrid SMPI is another MPI with another compiler wrapper, so all sources are compiled again for it.
 function(vj_simulated_step dir)

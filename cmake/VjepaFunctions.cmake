@@ -17,28 +17,26 @@ if(VJEPA_SANITIZE)
   target_link_options(vj_options INTERFACE -fsanitize=${VJEPA_SANITIZE})
 endif()
 
-set(VJ_FOLDERS "")
+# vj_sources(VARIABLE DIR...): set VARIABLE to all C files of the folders.
+function(vj_sources variable)
+  list(TRANSFORM ARGN PREPEND "${CMAKE_SOURCE_DIR}/")
+  list(TRANSFORM ARGN APPEND "/*.c")
+  file(GLOB files CONFIGURE_DEPENDS ${ARGN})
+  set(${variable} ${files} PARENT_SCOPE)
+endfunction()
 
-# vj_folder(NAME DIR...): make one target, vj_NAME, of all C files of the folders.
+# vj_folder(NAME DIR...): make one target, vj_NAME, of all C files of the folders. libvjepa is made of these targets.
+set(VJ_FOLDERS "")
 function(vj_folder name)
-  set(files "")
-  foreach(dir ${ARGN})
-    file(GLOB found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.c)
-    list(APPEND files ${found})
-  endforeach()
-  if(files)
-    add_library(vj_${name} OBJECT ${files})
-    target_link_libraries(vj_${name} PUBLIC vj_options vj_dependencies)
-    set(VJ_FOLDERS ${VJ_FOLDERS} vj_${name} PARENT_SCOPE)
-  endif()
+  vj_sources(files ${ARGN})
+  add_library(vj_${name} OBJECT ${files})
+  target_link_libraries(vj_${name} PUBLIC vj_options vj_dependencies)
+  set(VJ_FOLDERS ${VJ_FOLDERS} vj_${name} PARENT_SCOPE)
 endfunction()
 
 # The CPU kernels are compiled once per instruction set, with VJ_ISA naming the variant; one is chosen at run time.
 function(vj_kernel_variants dir)
-  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.c)
-  if(NOT files)
-    return()
-  endif()
+  vj_sources(files ${dir})
   set(variants portable)
   set(flags_portable "")
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT VJEPA_PORTABLE)
@@ -89,7 +87,7 @@ endfunction()
 # sanitizer, since those programs have none.
 set(VJ_PLUGIN_DIR ${CMAKE_INSTALL_LIBDIR}/vjepa/hdf5-plugins)
 function(vj_hdf5_plugin name dir)
-  file(GLOB files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.c ${CMAKE_SOURCE_DIR}/${dir}/plugin/*.c)
+  vj_sources(files ${dir} ${dir}/plugin)
   add_library(${name} MODULE ${files} ${CMAKE_SOURCE_DIR}/src/base/status.c)
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/io/store)
   target_include_directories(${name} SYSTEM PRIVATE ${HDF5_C_INCLUDE_DIRS} ${MPI_C_INCLUDE_DIRS})
@@ -101,19 +99,14 @@ function(vj_hdf5_plugin name dir)
   install(TARGETS ${name} LIBRARY DESTINATION ${VJ_PLUGIN_DIR})
 endfunction()
 
-# vj_tools(DIR...): build the folders as one library for the programs and tests, which is not installed. Its headers are
-# included as "bench/bench.h".
-function(vj_tools)
-  set(files "")
-  foreach(dir ${ARGN})
-    file(GLOB found CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${dir}/*.c)
-    list(APPEND files ${found})
-  endforeach()
-  add_library(vj_tools STATIC ${files})
-  # The measured peak must not depend on the build type: at -O1 sums are not kept in registers, and the peak is halved.
-  set_source_files_properties(${CMAKE_SOURCE_DIR}/src/tools/bench/peak.c PROPERTIES COMPILE_OPTIONS -O3)
-  target_include_directories(vj_tools PUBLIC ${CMAKE_SOURCE_DIR}/src/tools)
-  target_link_libraries(vj_tools PUBLIC vjepa vj_options)
+# vj_program_library(NAME LIBRARY ROOT DIR...): build the folders ROOT/DIR as one static library on top of LIBRARY. Only
+# programs and tests link it; it is not installed. Its headers are included as "DIR/header.h".
+function(vj_program_library name library root)
+  list(TRANSFORM ARGN PREPEND ${root}/)
+  vj_sources(files ${ARGN})
+  add_library(${name} STATIC ${files})
+  target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR}/${root})
+  target_link_libraries(${name} PUBLIC ${library} vj_options)
 endfunction()
 
 # vj_programs(DIR LIBRARY): build each vjepa-*.c of the folder as a program in bin/.

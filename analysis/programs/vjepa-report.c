@@ -1,8 +1,7 @@
 /* vjepa-report: shows runs, and all other kinds of inputs in report/inputs.h, on one page. */
-#include <stdlib.h>
-
 #include "base/file.h"
 #include "base/markup.h"
+#include "base/number.h"
 #include "base/output.h"
 #include "base/program.h"
 #include "report/document.h"
@@ -112,11 +111,10 @@ static void say_notes(const vj_document *document)
 
 static vj_status watch_runs(const vj_run *run)
 {
-    char *end = NULL;
-    const double every_s = every ? strtod(every, &end) : 2.0;
+    double every_s = 2.0;
     if (html_to || markdown_to || csv_to || title || paper)
         return vj_raise(VJ_ERR_USAGE, "--watch shows runs in the terminal and writes nothing: leave out the others");
-    if (end && (end == every || *end || !(every_s >= 0.1 && every_s <= 86400.0)))
+    if (every && !(vj_parse_real(every, &every_s) && every_s >= 0.1 && every_s <= 86400.0))
         return vj_raise(VJ_ERR_USAGE, "--every %s: expected seconds, from 0.1 to 86400", every);
     return vj_watch(run->files, run->file_count, every_s, once != NULL);
 }

@@ -1,9 +1,9 @@
 /* vjepa-scale: scaling studies, measured and simulated. The work is in analysis/scaling. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/number.h"
 #include "base/output.h"
 #include "base/program.h"
 #include "report/document.h"
@@ -94,15 +94,16 @@ static vj_status measured(const vj_run *run, char table[VJ_PATH], char phases[VJ
 static vj_status modelled(vj_run *run, char table[VJ_PATH])
 {
     if (!run->config_path || run->file_count > 0) return vj_raise(VJ_ERR_USAGE, "model takes one CONFIG.yaml");
-    if (weak && strtoll(weak, NULL, 10) < 1)
-        return vj_raise(VJ_ERR_USAGE, "--weak %s: a number of clips, 1 or more, is expected", weak);
-    if (ranks && atoi(ranks) < 1)
-        return vj_raise(VJ_ERR_USAGE, "--ranks %s: a number of ranks, 1 or more, is expected", ranks);
+    int64_t node_ranks = 0, weak_clips = 0;
+    VJ_TRY(vj_option_number("--ranks", ranks, 1, INT32_MAX, &node_ranks));
+    VJ_TRY(vj_option_number("--weak", weak, 1, INT64_MAX, &weak_clips));
     if (study && strpbrk(study, ",\""))
         return vj_raise(VJ_ERR_USAGE, "--study %s: a name without commas and quotes is expected", study);
     if (cluster) VJ_TRY(vj_config_read_section(&run->config, cluster, "cluster"));
-    const vj_scaling_model model = {
-        .study = study, .nodes = nodes ? nodes : "1,2,4,8,16,32,64,128", .ranks = ranks, .weak = weak};
+    const vj_scaling_model model = {.study = study,
+                                    .nodes = nodes ? nodes : "1,2,4,8,16,32,64,128",
+                                    .node_ranks = (int)node_ranks,
+                                    .weak_clips = weak_clips};
     VJ_TRY(vj_scaling_simulate(&model, &run->config, run->config_path, table));
     const char *const tables[] = {table};
     return draw(tables, 1, out);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/sort.h"
 #include "clips/clips.h"
 #include "clips/passport.h"
 #include "parallel/parallel.h"
@@ -105,12 +106,6 @@ typedef struct {
     int64_t clips;
 } size_count;
 
-static int by_size(const void *a, const void *b)
-{
-    const int64_t *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 static int by_clips(const void *a, const void *b)
 {
     const size_count *x = a, *y = b;
@@ -128,7 +123,7 @@ static size_count *count_sizes(const vj_clips *clips, int64_t *sizes)
         vj_clips_geometry(clips, i, &height, &width);
         size[i] = (int64_t)height << 32 | width;
     }
-    qsort(size, (size_t)n, sizeof *size, by_size);
+    vj_sort_integers(size, n);
     *sizes = 0;
     for (int64_t i = 0; i < n; i++) {
         if (i == 0 || size[i] != size[i - 1]) counts[(*sizes)++].size = size[i];

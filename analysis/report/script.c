@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/markup.h"
+#include "base/sort.h"
 #include "report/decimate.h"
 
 enum { WIDTH = 480, HEIGHT = 280, LEGEND_ROW = 16, LEGEND_MAX = 8, NAME_CHARACTERS = 26, MARK_APART = 14 };
@@ -190,12 +191,6 @@ static void put_log_tics(FILE *out, const char *which, range r)
     fputs(")\n", out);
 }
 
-static int ascending(const void *a, const void *b)
-{
-    const double *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 /* Where a few numbers were measured along a logarithmic axis, such as 1, 4 and 16 ranks, put the tics there, as far as
  * they do not touch. */
 static void put_measured_tics(FILE *out, const vj_plot *plot, range x)
@@ -210,7 +205,7 @@ static void put_measured_tics(FILE *out, const vj_plot *plot, range x)
             if (is_drawn(series->x[i], VJ_LOG)) at[count++] = series->x[i];
         }
     }
-    qsort(at, (size_t)count, sizeof *at, ascending);
+    vj_sort_doubles(at, count);
     for (int i = 0; i < count; i++) different += i == 0 || at[i] > at[i - 1];
     if (different == 0 || different > FEW) return;
     fputs("set xtics (", out);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "base/number.h"
 #include "report/inside.h"
 
 enum { DEPTH_MAX = 16, KEY_BYTES = 256, NODES_MAX = 20000, FILE_BYTES = 1 << 20 };
@@ -156,7 +157,7 @@ const char *vj_flat_settings_find(const vj_flat_settings *settings, const char *
 double vj_flat_settings_number(const vj_flat_settings *settings, const char *key, double fallback)
 {
     const char *text = vj_flat_settings_find(settings, key);
-    char *end;
-    const double value = text ? strtod(text, &end) : fallback;
-    return text && (end == text || *end) ? fallback : value;
+    double value = fallback;
+    if (text) (void)vj_parse_real(text, &value);
+    return value;
 }

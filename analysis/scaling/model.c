@@ -14,13 +14,14 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/number.h"
 #include "model/network.h"
 #include "plan/forecast.h"
 #include "scaling/scaling.h"
 
 extern char **environ;
 
-enum { MOST_NODES = 64, PART_BUCKETS = 4 /* as many as gradient_sum.c has between nodes at a time */ };
+enum { MOST_POINTS = 64, PART_BUCKETS = 4 /* as many as gradient_sum.c has between nodes at a time */ };
 
 /* Bytes that a rank reads and writes to sum one byte of its vector, as counted by simulation/machine.c: in
  * gradient_sum.c, and through the window in group.c. The rates in cluster.* are for bytes summed. */
@@ -61,7 +62,7 @@ static vj_status lay_out(study *s, int nodes, int node_ranks, vj_train_layout *l
     char reason[VJ_FORECAST_REASON];
     vj_config *c = s->config;
     const int64_t groups = (int64_t)nodes * node_ranks / c->parallel.tensor;
-    if (s->model->weak) c->train.batch = groups * strtoll(s->model->weak, NULL, 10);
+    if (s->model->weak_clips > 0) c->train.batch = groups * s->model->weak_clips;
     *l = (vj_train_layout){.nodes = nodes,
                            .node_ranks = node_ranks,
                            .tensor = (int)c->parallel.tensor,
@@ -268,7 +269,7 @@ static void put_row(study *s, FILE *out, const vj_train_layout *l, const simulat
     if (s->model->study)
         fprintf(out, "%s", s->model->study);
     else
-        fprintf(out, "%.*s %s", (int)strcspn(name, "."), name, s->model->weak ? "weak" : "strong");
+        fprintf(out, "%.*s %s", (int)strcspn(name, "."), name, s->model->weak_clips > 0 ? "weak" : "strong");
     fprintf(out, ",%s,%d,%d,%lld,%lld,%lld,%.6g,%.6g,%.4f,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g\n", VJ_SCALING_MODEL,
             l->tensor, l->zero, (long long)s->config->parallel.bucket_mb, (long long)s->config->train.batch,
             (long long)(l->microbatches * l->microbatch), r->step_s, rate, each / s->base, l->compute_s, l->memory_s,
@@ -278,21 +279,20 @@ static void put_row(study *s, FILE *out, const vj_train_layout *l, const simulat
 static vj_status simulate_all(study *s, FILE *out)
 {
     const int units = (int)(s->machine.gpus ? s->machine.gpus : s->machine.numa);
-    const int node_ranks = s->model->ranks ? atoi(s->model->ranks) : units;
+    const int node_ranks = s->model->node_ranks > 0 ? s->model->node_ranks : units;
+    int64_t nodes[MOST_POINTS];
+    const int points = vj_parse_list(s->model->nodes, 1, 100000, nodes, MOST_POINTS);
+    if (points < 0)
+        return vj_raise(VJ_ERR_USAGE, "--nodes %s: numbers of nodes are expected, such as 1,2,4", s->model->nodes);
     fprintf(out, "ranks,nodes,study,source,tensor,zero,bucket_mb,clips,clips_a_rank,step_s,clips_per_s,efficiency,"
                  "products_s,update_s,tensor_s,exposed_sums_s,gather_s,forecast_s,node_hours_per_1000_steps\n");
-    for (const char *at = s->model->nodes; *at;) {
-        char *end;
-        const long nodes = strtol(at, &end, 10);
+    for (int i = 0; i < points; i++) {
         vj_train_layout l;
         simulated r = {0};
-        if (end == at || nodes < 1 || nodes > 100000 || (*end && *end != ','))
-            return vj_raise(VJ_ERR_USAGE, "--nodes %s: numbers of nodes are expected, such as 1,2,4", s->model->nodes);
-        VJ_TRY(simulate_point(s, (int)nodes, node_ranks, &l, &r));
+        VJ_TRY(simulate_point(s, (int)nodes[i], node_ranks, &l, &r));
         put_row(s, out, &l, &r);
-        vj_log("model: %ld nodes, %d ranks: %.4g s a step, %.4g s of it computing; forecast %.4g s", nodes,
-               l.nodes * l.node_ranks, r.step_s, l.compute_s + l.memory_s, l.step_s);
-        at = *end ? end + 1 : end;
+        vj_log("model: %lld nodes, %d ranks: %.4g s a step, %.4g s of it computing; forecast %.4g s",
+               (long long)nodes[i], l.nodes * l.node_ranks, r.step_s, l.compute_s + l.memory_s, l.step_s);
     }
     return VJ_OK;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/sort.h"
 #include "scaling/scaling.h"
 
 enum { STUDY = 64, REPEATS = 64, PHASES = 16 };
@@ -109,12 +110,6 @@ static vj_status merge(point *to, const point *from, const char *path)
     return VJ_OK;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Order points by study, then tensor groups, then ranks. */
 static int in_order(const void *a, const void *b)
 {
@@ -127,8 +122,8 @@ static int in_order(const void *a, const void *b)
 
 static double median_of(point *p)
 {
-    qsort(p->median, (size_t)p->repeats, sizeof *p->median, ascending);
-    return 0.5 * (p->median[(p->repeats - 1) / 2] + p->median[p->repeats / 2]);
+    vj_sort_doubles(p->median, p->repeats);
+    return vj_sorted_median(p->median, p->repeats);
 }
 
 /* Write the points. Efficiency is clips a second and rank, by the fastest step, relative to the point of the study with

@@ -20,10 +20,10 @@ vj_status vj_scaling_points(const char *const *files, int count, const char *fol
 
 /* What to simulate, in addition to the configuration and its cluster. */
 typedef struct {
-    const char *study; /* name of the study; NULL: from the configuration */
-    const char *nodes; /* numbers of nodes, "1,2,4" */
-    const char *ranks; /* ranks on each node; NULL: one for each GPU or memory domain */
-    const char *weak; /* weak scaling: clips of a rank or tensor group; NULL: the configuration's batch for all ranks */
+    const char *study;  /* name of the study; NULL: from the configuration */
+    const char *nodes;  /* numbers of nodes, "1,2,4" */
+    int node_ranks;     /* ranks on each node; 0: one for each GPU or memory domain */
+    int64_t weak_clips; /* weak scaling: clips of a rank or tensor group; 0: the batch of the configuration */
 } vj_scaling_model;
 
 /**

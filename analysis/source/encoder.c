@@ -2,12 +2,12 @@
  * A source of clips and encoders that run over them. Each requested layer of each encoder is one representation. In a
  * pass each encoder sees each clip once, and one forward pass gives all its layers.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/number.h"
 #include "parallel/parallel.h"
 #include "probe/frozen.h"
 #include "source/inner.h"
@@ -111,22 +111,20 @@ static vj_status parse_layers(encoders *e, const char *text)
         for (e->layers = 0; e->layers < depth; e->layers++) e->layer[e->layers] = e->layers + 1;
         return VJ_OK;
     }
-    for (const char *at = text;;) {
-        char *end;
-        errno = 0;
-        const long layer = strtol(at, &end, 10);
-        if (errno != 0 || end == at || (*end && *end != ',') || layer < 1 || layer > depth || e->layers == most)
-            return vj_raise(VJ_ERR_USAGE,
-                            "--layers %s: expected all, last, or numbers from 1 to %d (model.depth) with "
-                            "commas between them",
-                            text, depth);
+    int64_t layer[VJ_MAX_REPRESENTATIONS];
+    const int count = vj_parse_list(text, 1, depth, layer, most);
+    if (count < 0)
+        return vj_raise(VJ_ERR_USAGE,
+                        "--layers %s: expected all, last, or numbers from 1 to %d (model.depth) with commas between "
+                        "them",
+                        text, depth);
+    for (e->layers = 0; e->layers < count; e->layers++) {
         for (int i = 0; i < e->layers; i++)
-            if (e->layer[i] == layer)
-                return vj_raise(VJ_ERR_USAGE, "--layers %s: layer %ld is there twice", text, layer);
-        e->layer[e->layers++] = (int)layer;
-        if (!*end) return VJ_OK;
-        at = end + 1;
+            if (layer[i] == layer[e->layers])
+                return vj_raise(VJ_ERR_USAGE, "--layers %s: layer %lld is there twice", text, (long long)layer[i]);
+        e->layer[e->layers] = (int)layer[e->layers];
     }
+    return VJ_OK;
 }
 
 /* Set name, origin and digest of layer j of encoder i. */

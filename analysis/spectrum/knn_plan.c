@@ -1,11 +1,11 @@
 /* Reads the options of "knn", and counts labels and copies. All ranks do the same. */
 #include "spectrum/knn_plan.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "spectrum/parts.h"
 
 static const int usual_k[] = {1, 5, 10, 20, 100, 200};
@@ -14,22 +14,19 @@ static const int usual_k[] = {1, 5, 10, 20, 100, 200};
 
 static vj_status parse_k(vj_knn_plan *p, const char *text, int64_t most)
 {
-    for (const char *at = text;;) {
-        char *end;
-        errno = 0;
-        const long k = strtol(at, &end, 10);
-        if (errno != 0 || end == at || (*end && *end != ',') || k < 1 || p->k_count == VJ_MAX_K ||
-            (p->k_count > 0 && k <= p->k[p->k_count - 1]))
-            return vj_raise(VJ_ERR_USAGE,
-                            "--neighbours %s: expected at most %d numbers from 1, ascending, with commas between them",
-                            text, VJ_MAX_K);
-        if (k > most)
-            return vj_raise(VJ_ERR_USAGE, "--neighbours %s: a query has only %lld possible neighbours", text,
-                            (long long)most);
-        p->k[p->k_count++] = (int)k;
-        if (!*end) return VJ_OK;
-        at = end + 1;
-    }
+    int64_t k[VJ_MAX_K];
+    const int count = vj_parse_list(text, 1, INT32_MAX, k, VJ_MAX_K);
+    bool ascending = count > 0;
+    for (int i = 1; i < count; i++) ascending = ascending && k[i] > k[i - 1];
+    if (!ascending)
+        return vj_raise(VJ_ERR_USAGE,
+                        "--neighbours %s: expected at most %d numbers from 1, ascending, with commas between them",
+                        text, VJ_MAX_K);
+    if (k[count - 1] > most)
+        return vj_raise(VJ_ERR_USAGE, "--neighbours %s: a query has only %lld possible neighbours", text,
+                        (long long)most);
+    for (p->k_count = 0; p->k_count < count; p->k_count++) p->k[p->k_count] = (int)k[p->k_count];
+    return VJ_OK;
 }
 
 static vj_status parse_options(vj_knn_plan *p, const vj_analysis_options *o)
@@ -40,11 +37,11 @@ static vj_status parse_options(vj_knn_plan *p, const vj_analysis_options *o)
         return vj_raise(VJ_ERR_USAGE, "--distance %s: expected cosine or euclidean", o->distance);
     p->distance = o->distance && strcmp(o->distance, "euclidean") == 0 ? VJ_EUCLIDEAN : VJ_COSINE;
     p->temperature = 0.07;
-    if (o->temperature) VJ_TRY(vj_option_positive("--temperature", o->temperature, &p->temperature));
+    VJ_TRY(vj_option_positive("--temperature", o->temperature, &p->temperature));
     if (o->temperature && p->distance == VJ_EUCLIDEAN)
         return vj_raise(VJ_ERR_USAGE,
                         "--temperature weighs votes by cosine similarity; leave out --distance euclidean");
-    if (o->memory) VJ_TRY(vj_option_positive("--memory", o->memory, &p->memory_mib));
+    VJ_TRY(vj_option_positive("--memory", o->memory, &p->memory_mib));
     if (o->neighbours) return parse_k(p, o->neighbours, most);
     for (size_t i = 0; i < sizeof usual_k / sizeof usual_k[0]; i++)
         if (usual_k[i] <= most) p->k[p->k_count++] = usual_k[i];

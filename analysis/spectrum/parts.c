@@ -1,24 +1,14 @@
 /* Functions that several commands share: sums, memory, means and progress. */
 #include "spectrum/parts.h"
 
-#include <errno.h>
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "parallel/parallel.h"
-
-vj_status vj_option_positive(const char *option, const char *text, double *value)
-{
-    char *end;
-    errno = 0;
-    *value = strtod(text, &end);
-    if (errno != 0 || end == text || *end || !(*value > 0) || isinf(*value))
-        return vj_raise(VJ_ERR_USAGE, "%s %s: expected a number above 0", option, text);
-    return VJ_OK;
-}
 
 void vj_sum_many(MPI_Comm comm, double *values, int64_t count)
 {

@@ -6,9 +6,6 @@
 #include "linear/matrix.h"
 #include "source/source.h"
 
-/** Parse the value of an option, a number above 0. VJ_ERR_USAGE, with the name of the option. */
-vj_status vj_option_positive(const char *option, const char *text, double *value);
-
 /** Sum `count` doubles over all ranks, in place. All ranks get the same bits. Collective. */
 void vj_sum_many(MPI_Comm comm, double *values, int64_t count);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/number.h"
 #include "bench/report.h"
 #include "parallel/parallel.h"
 #include "probe/report.h"
@@ -105,7 +106,7 @@ static vj_status plan(campaign *c)
     const vj_config *config = analysis->config;
     int labels[VJ_MAX_LABELS], count;
     VJ_TRY(parse_path(c, analysis->options->path ? analysis->options->path : "1e-4,1e4,17"));
-    if (analysis->options->memory) VJ_TRY(vj_option_positive("--memory", analysis->options->memory, &c->memory_mib));
+    VJ_TRY(vj_option_positive("--memory", analysis->options->memory, &c->memory_mib));
     if (analysis->options->table) VJ_TRY(vj_report_check("--table", analysis->options->table));
     if (!analysis->validation) return vj_raise(VJ_ERR_USAGE, "ridge: which validation clips? --validation FILE.h5,...");
     VJ_TRY(vj_choose_labels(labels, &count, analysis->source, config));

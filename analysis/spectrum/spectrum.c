@@ -5,12 +5,12 @@
  * A shift near the mean (the mean of the first slabs) is subtracted from each row before summing, so that large means
  * take no digits from small variances: covariance = sum of products / n - (mean - shift)(mean - shift)^T.
  */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "bench/report.h"
 #include "parallel/parallel.h"
 #include "spectrum/commands.h"
@@ -413,15 +413,11 @@ static vj_status compute(work *w)
 static vj_status read_options(work *w)
 {
     const vj_analysis_options *options = w->analysis->options;
-    char *end = NULL;
+    int64_t count = 0;
     w->whitening = options->whitening != NULL;
     if ((options->components || options->whitening) && !w->analysis->out)
         return vj_raise(VJ_ERR_USAGE, "--components and --whitening are written into a file: give --out OUT.h5");
-    if (!options->components) return VJ_OK;
-    errno = 0;
-    const long count = strtol(options->components, &end, 10);
-    if (errno || end == options->components || *end || count < 0 || count > 1 << 16)
-        return vj_raise(VJ_ERR_USAGE, "--components %s: expected a number from 0 to %d", options->components, 1 << 16);
+    VJ_TRY(vj_option_number("--components", options->components, 0, 1 << 16, &count));
     w->components = (int)count;
     return VJ_OK;
 }

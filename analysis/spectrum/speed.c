@@ -3,12 +3,12 @@
  * processor's peak, which is measured in the same run on all ranks at once. Also makes the forecast with which other
  * commands begin.
  */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/rng.h"
 #include "bench/peak.h"
 #include "bench/report.h"
@@ -149,19 +149,6 @@ static void put_fractions(speed *s)
 
 /* ------------------------------------------------------------------------------------------------ the command */
 
-static vj_status read_number(int *value, const char *option, const char *text, int fallback, int most)
-{
-    char *end;
-    *value = fallback;
-    if (!text) return VJ_OK;
-    errno = 0;
-    const long number = strtol(text, &end, 10);
-    if (errno || end == text || *end || number < 1 || number > most)
-        return vj_raise(VJ_ERR_USAGE, "%s %s: expected a number from 1 to %d", option, text, most);
-    *value = (int)number;
-    return VJ_OK;
-}
-
 static vj_status random_factor(vj_factor *factor, vj_rng *rng, int width, int columns)
 {
     double *numbers = vj_calloc((int64_t)width * columns, sizeof *numbers);
@@ -233,8 +220,11 @@ vj_status vj_speed_run(vj_analysis *analysis)
 {
     enum { MOST_WIDTH = 1 << 15, MOST_ROWS = 1 << 20 };
     speed s = {.analysis = analysis, .report = analysis->report, .threads = vj_place_of(analysis->comm).threads};
-    VJ_TRY(read_number(&s.width, "--width", analysis->options->width, 1408, MOST_WIDTH));
-    VJ_TRY(read_number(&s.rows, "--rows", analysis->options->rows, 4096, MOST_ROWS));
+    int64_t width = 1408, rows = 4096;
+    VJ_TRY(vj_option_number("--width", analysis->options->width, 1, MOST_WIDTH, &width));
+    VJ_TRY(vj_option_number("--rows", analysis->options->rows, 1, MOST_ROWS, &rows));
+    s.width = (int)width;
+    s.rows = (int)rows;
     VJ_TRY(vj_memory_for_sums(&s.sum_bytes, analysis->comm, analysis->options->memory, 0));
     if (analysis->dry_run) return VJ_OK;
     vj_status status = vj_agree(analysis->comm, prepare(&s));

@@ -13,14 +13,14 @@
 
 enum { ORIGIN_DEFAULT = 0, ORIGIN_SET = -1 };
 
-/* What is being read: a file, or (file NULL) the value of one --set or default. */
+/* A text that is being read: that of a file, or (file NULL) the value of a --set or a default. */
 typedef struct {
     vj_config *config;
     yaml_document_t document;
     const char *file;
 } reader;
 
-/* A value on its way into a member: which row, the name to use in messages, where the member's struct begins. */
+/* Where a value goes: its row of the table, the name for messages, and the struct that contains the member. */
 typedef struct {
     const vj_setting *row;
     const char *name;
@@ -85,7 +85,10 @@ static vj_status refuse_value(const reader *r, const target *to, const yaml_node
     return refuse(r, line_of(node), to->name, "%s is not allowed; it takes %s", shown(node, is), wanted(to->row, want));
 }
 
-/* The text of a plain scalar of these characters only: a number cannot be quoted, nor "inf", "0x10" or " 1". */
+/*
+ * Return the text of a scalar that is not quoted and has only these characters, else NULL: neither a quoted text is a
+ * number, nor "inf", "0x10" or " 1".
+ */
 static const char *plain(const yaml_node_t *node, const char *characters)
 {
     if (node->type != YAML_SCALAR_NODE || node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE) return NULL;
@@ -146,7 +149,7 @@ static vj_status read_text(const reader *r, const target *to, const yaml_node_t 
     return VJ_OK;
 }
 
-/* Items of a list, fewest <= n <= most, or -1 after a message. */
+/* Return the number of items of a list, or -1 after a message if it is not from `fewest` to `most`. */
 static int list_length(reader *r, const target *to, const yaml_node_t *node, int fewest, int most)
 {
     if (node->type != YAML_SEQUENCE_NODE) {
@@ -220,7 +223,7 @@ static vj_status read_value(reader *r, const target *to, const yaml_node_t *node
 
 /* ------------------------------------------------------------------------------------------------ maps */
 
-/* The pairs of a map one by one: its key as text, its value. Refuses keys that are no text or given twice. */
+/* Get pair i of a map: its key as text, and its value. Refuses keys that are no text or are given twice. */
 static vj_status map_pair(reader *r, const yaml_node_t *map, int i, const char *name, const char **key,
                           yaml_node_t **key_node, yaml_node_t **value)
 {
@@ -265,10 +268,10 @@ static vj_status map_key_unknown(reader *r, const vj_maps *maps, int line, const
     return refuse(r, line, name, "%s: unknown key; a %s has %s", key, maps->what, list);
 }
 
-/* The default of a key of a map, from its table. */
+/* Set a key of a map to the default in its table. */
 static vj_status default_value(vj_config *config, const vj_setting *row, void *base);
 
-/* What the item says must be known to the kind of item it is. */
+/* Refuse keys that items of this kind do not have. */
 static vj_status check_kind(reader *r, const vj_maps *maps, const char *name, const yaml_node_t *map, const void *item)
 {
     const vj_setting *choice = &maps->rows[maps->kind];
@@ -406,14 +409,14 @@ static vj_status read_root(reader *r, const yaml_node_t *root)
     return VJ_OK;
 }
 
-/* Is there a tab in the indentation of a line (from 1)? libyaml does not say that this is the mistake. */
+/* Return whether the indentation of a line (from 1) has a tab. libyaml does not name this mistake. */
 static bool indented_by_tab(const char *text, int line)
 {
     for (; line > 1 && *text; text++) line -= *text == '\n';
     return text[strspn(text, " ")] == '\t';
 }
 
-/* A byte that is not UTF-8 has an offset but no line. */
+/* For a byte that is not UTF-8 libyaml gives an offset but no line. */
 static int error_line(const yaml_parser_t *parser, const char *text)
 {
     int line = 1;
@@ -422,7 +425,10 @@ static int error_line(const yaml_parser_t *parser, const char *text)
     return line;
 }
 
-/* Load the one document of a text; *root is NULL when it is empty. The document is deleted by the caller, always. */
+/*
+ * Load the one document of a text; *root is NULL if it is empty. The caller must delete the document, also after a
+ * failure.
+ */
 static vj_status load(reader *r, const char *name, const char *text, size_t bytes, yaml_node_t **root)
 {
     yaml_parser_t parser;
@@ -477,7 +483,8 @@ vj_status vj_config_parse(vj_config *config, const char *name, const char *text)
     reader r = {.config = config, .file = name};
     yaml_node_t *root;
 
-    for (int i = 0; i < VJ_MAX_SETTINGS; i++) /* lines of an earlier file would be taken for lines of this one */
+    /* or line numbers of an earlier file would be taken for line numbers of this one */
+    for (int i = 0; i < VJ_MAX_SETTINGS; i++)
         if (config->origin.line[i] > 0) config->origin.line[i] = ORIGIN_DEFAULT;
     snprintf(config->origin.file, sizeof config->origin.file, "%s", name);
     vj_status status = load(&r, "", text, strlen(text), &root);
@@ -498,7 +505,10 @@ vj_status vj_config_read(vj_config *config, const char *path)
 
 /* ------------------------------------------------------------------------------------------------ single values */
 
-/* The value as YAML. A text is quoted first, so that --set run.dir=... takes any path as it stands. free() it. */
+/*
+ * Return the value as YAML, to be freed with free(). A text is quoted, so that --set run.dir=... takes any path as it
+ * is.
+ */
 static char *value_as_yaml(const vj_setting *row, const char *value)
 {
     char *text = NULL;

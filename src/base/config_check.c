@@ -14,7 +14,7 @@ static const struct {
     {"large", 1024, 24, 16, 4.0}, {"huge", 1280, 32, 16, 4.0}, {"giant", 1408, 40, 16, 48.0 / 11.0},
 };
 
-/* "jobs/x.yaml:12: ", "--set ", or "" for a default. */
+/* Write the place where a setting was given, for messages: "jobs/x.yaml:12: ", "--set ", or "" for a default. */
 static void place(const vj_config *config, int line, char text[VJ_PATH + 16])
 {
     if (line > 0)
@@ -30,7 +30,10 @@ int vj_config_origin(const vj_config *config, const char *key)
     return config->origin.line[row - vj_settings];
 }
 
-/* Two settings against each other. The message begins where the first was given, or else the second. */
+/*
+ * Report that two settings contradict each other. The message begins with the place of the first one, or if that has
+ * its default, of the second.
+ */
 __attribute__((format(printf, 4, 5))) static vj_status refuse(const vj_config *config, const char *key,
                                                               const char *other, const char *format, ...)
 {
@@ -52,7 +55,7 @@ static vj_status multiple(const vj_config *config, const char *key, int64_t valu
     return refuse(config, key, other, "%lld is not a multiple of %s, %lld", (long long)value, other, (long long)unit);
 }
 
-/* A value from model.size, unless given; what is given must agree. */
+/* Set a value from model.size, unless it was given; then it must agree with model.size. */
 static vj_status derive(const vj_config *config, const char *key, int64_t *value, int64_t from_size)
 {
     if (*value == 0) *value = from_size;
@@ -137,7 +140,9 @@ static vj_status check_masks(const vj_config *config)
     return VJ_OK;
 }
 
-/* The pixel baseline is a mean squared error without target encoder; what it does not read must not look as if it did.
+/*
+ * The pixel baseline is a mean squared error without a target encoder. Refuse settings that it ignores, so that they do
+ * not seem to have an effect.
  */
 static vj_status check_objective(const vj_config *config)
 {
@@ -214,13 +219,13 @@ static vj_status check_pack(const vj_config *config)
 
 double vj_config_io_patience_s(const vj_config *config)
 {
-    static const double usual_s = 300.0; /* file servers and their clients are back after a failover */
+    static const double usual_s = 300.0; /* by then file servers and clients have usually recovered from a failover */
     const double watchdog_s = config->run.watchdog_s;
     if (config->data.io_patience_s >= 0.0) return config->data.io_patience_s;
     return watchdog_s > 0.0 && 0.5 * watchdog_s < usual_s ? 0.5 * watchdog_s : usual_s;
 }
 
-/* The watchdog must not end a rank that waits as it was told to. */
+/* The watchdog must not end a rank that waits for a file system for no longer than data.io_patience_s. */
 static vj_status check_patience(const vj_config *config)
 {
     if (config->run.watchdog_s <= 0.0 || config->data.io_patience_s < config->run.watchdog_s) return VJ_OK;

@@ -4,7 +4,7 @@
 
 #include "base/settings.h"
 
-/* Rows of the section from `other`, read from `path`, which must have given nothing else. */
+/* Copy the section from `other`, which was read from `path` and must not have given settings of other sections. */
 static vj_status take_section(vj_config *config, const vj_config *other, const char *path, const char *section)
 {
     const size_t length = strlen(section);

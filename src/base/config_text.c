@@ -3,25 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/settings.h"
 
-/* The shortest decimal that reads back as the same double; six digits at least, so that 100 is not 1e+02. */
-static void print_number(FILE *out, double value)
-{
-    char text[40];
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) break;
-    }
-    fputs(text, out);
-}
+enum { DIGITS = 6 }; /* at least, so that 100 is not printed as 1e+02 */
 
 static void print_numbers(FILE *out, const double *values, int count)
 {
     fputc('[', out);
     for (int i = 0; i < count; i++) {
         if (i > 0) fputs(", ", out);
-        print_number(out, values[i]);
+        vj_print_real(out, values[i], DIGITS);
     }
     fputc(']', out);
 }
@@ -46,7 +38,10 @@ void vj_text_quote(FILE *out, const char *text)
     fputc('"', out);
 }
 
-/* Words of the table stand plain. Anything else is quoted, so no path is taken for a number or a boolean. */
+/*
+ * Print a text. Words that the table allows are not quoted, anything else is, so that no path is taken for a number or
+ * a boolean.
+ */
 static void print_text(FILE *out, const char *text, bool word)
 {
     if (word)
@@ -67,7 +62,7 @@ static void print_texts(FILE *out, const vj_strings *list, bool words)
 
 static void print_value(FILE *out, const vj_setting *row, const void *base);
 
-/* One item a line, with the keys that its kind knows. */
+/* Print a list of maps, an item on each line, with the keys that its kind has. */
 static void print_maps(FILE *out, const vj_setting *list, const char *config)
 {
     const vj_maps *maps = vj_maps_of(list);
@@ -100,7 +95,7 @@ static void print_value(FILE *out, const vj_setting *row, const void *base)
         if (vj_setting_has_auto(row) && *(const double *)value == VJ_AUTO)
             fputs("auto", out);
         else
-            print_number(out, *(const double *)value);
+            vj_print_real(out, *(const double *)value, DIGITS);
         break;
     case VJ_SET_CHOICE:
         word = vj_choice_word(row->allowed, *(const int *)value, &length);
@@ -126,7 +121,7 @@ static void print_value(FILE *out, const vj_setting *row, const void *base)
     }
 }
 
-/* Length of "section" in "section.key", and whether row i is the first of its section. */
+/* Return the length of "section" in "section.key", and whether row i is the first of its section. */
 static int section_length(int i)
 {
     return (int)strcspn(vj_settings[i].key, ".");
@@ -198,7 +193,7 @@ void vj_config_each(const vj_config *config, const char *section, vj_config_visi
         size_t bytes = 0;
         if (!section_asked(i, sections)) continue;
         FILE *out = open_memstream(&text, &bytes);
-        VJ_ASSERT(out); /* a line of text needs no more memory than there is */
+        VJ_ASSERT(out); /* writing to memory fails only without memory */
         print_value(out, &vj_settings[i], config);
         fclose(out);
         visit(user, vj_settings[i].key, text, vj_settings[i].help);

@@ -6,9 +6,13 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/number.h"
+
 enum { CSV_BYTES = 64 << 20, CSV_COLUMNS = 1024 };
 
-/* Take the cell that begins at *at, undone of its quotes; *at is behind its comma or line feed. True: it ends the row.
+/*
+ * Take the cell that begins at *at, without its quotes, and move *at behind the comma or line feed after it. Returns
+ * true for the last cell of a row.
  */
 static bool take_cell(char **at, char **cell)
 {
@@ -57,7 +61,7 @@ vj_status vj_csv_table_read(vj_csv_table *csv, const char *path)
     int64_t room = 0;
     memset(csv, 0, sizeof *csv);
     VJ_TRY(load_text(csv, path));
-    static const char mark[] = "\xef\xbb\xbf"; /* of the byte order, which spreadsheets write */
+    static const char mark[] = "\xef\xbb\xbf"; /* skip the mark of the byte order that spreadsheets write */
     for (char *at = csv->text + (strncmp(csv->text, mark, 3) == 0 ? 3 : 0); *at;) {
         int cells = 0;
         char *cell;
@@ -107,10 +111,9 @@ const char *vj_csv_table_text(const vj_csv_table *csv, int64_t row, int column)
 
 double vj_csv_table_number(const vj_csv_table *csv, int64_t row, int column)
 {
-    const char *text = vj_csv_table_text(csv, row, column);
-    char *end;
-    const double value = strtod(text, &end);
-    return end > text && *end == '\0' ? value : NAN;
+    double value = NAN;
+    (void)vj_parse_real(vj_csv_table_text(csv, row, column), &value);
+    return value;
 }
 
 void vj_csv_put_text(FILE *out, const char *text)

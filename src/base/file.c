@@ -42,7 +42,7 @@ bool vj_write_at(int fd, const void *from, int64_t bytes, int64_t at)
 
 /* ------------------------------------------------------------------------------------------------ folders */
 
-/* Some network and FUSE file systems cannot flush a folder; their names last as well as they can make them. */
+/* Some network and FUSE file systems cannot flush a folder. Nothing more can be done there to make names last. */
 static bool cannot_sync_folders(int error)
 {
     return error == EINVAL || error == ENOTSUP || error == EOPNOTSUPP || error == ENOSYS || error == EROFS ||
@@ -55,7 +55,7 @@ vj_status vj_folder_sync(const char *path)
     if (fd < 0) return vj_raise(VJ_ERR_IO, "open folder %s", path);
     vj_status status = VJ_OK;
     if (fsync(fd) != 0 && !cannot_sync_folders(errno)) status = vj_raise(VJ_ERR_IO, "fsync folder %s", path);
-    (void)close(fd); /* opened for reading: nothing of ours can be lost by it */
+    (void)close(fd); /* it was opened for reading, so closing it cannot lose data */
     return status;
 }
 
@@ -67,7 +67,7 @@ static vj_status sync_folder_of(const char *path)
     return vj_folder_sync(folder);
 }
 
-/* Is `item` called NAME.part or NAME.<number>.part? */
+/* Return whether `item` is called NAME.part or NAME.<number>.part. */
 static bool is_part_of(const char *item, const char *name)
 {
     const size_t front = strlen(name), length = strlen(item);
@@ -89,7 +89,10 @@ void vj_file_remove_parts(const char *folder, const char *name)
 
 /* ------------------------------------------------------------------------------------------------ one file */
 
-/* Differs between processes, hosts and calls often enough; where it does not, O_EXCL tells and another is tried. */
+/*
+ * Make a number that differs between processes, hosts and calls with high probability. If the name exists nevertheless,
+ * O_EXCL makes the creation fail, and the caller tries another number.
+ */
 static uint32_t draw_number(void)
 {
     static atomic_uint calls;
@@ -119,7 +122,7 @@ vj_status vj_file_begin(vj_file *file, const char *path)
 vj_status vj_file_begin_text(vj_file *file, const char *path)
 {
     VJ_TRY(vj_file_begin(file, path));
-    const int fd = dup(file->fd); /* closing the stream leaves the file open, for commit to look at */
+    const int fd = dup(file->fd); /* the stream has a descriptor of its own; this one stays open for vj_file_commit() */
     file->stream = fd >= 0 ? fdopen(fd, "w") : NULL;
     if (file->stream) return VJ_OK;
     vj_status status = vj_raise(VJ_ERR_IO, "open %s for writing", file->part);
@@ -128,7 +131,10 @@ vj_status vj_file_begin_text(vj_file *file, const char *path)
     return status;
 }
 
-/* A name that another process took must not be given to the wrong file, nor be removed. */
+/*
+ * Return whether the temporary name still refers to the file that we wrote. If another process took the name, it must
+ * be neither renamed nor removed.
+ */
 static bool is_still_ours(const vj_file *file)
 {
     struct stat open_one, named;

@@ -10,7 +10,7 @@ enum { KINDS = 256 };
 /* How often each kind of message was printed, for jobs that repeat a message in thousands of steps. */
 static struct {
     uint64_t kind;
-    int64_t messages, lines, next; /* so far; next: number of messages at which the next line is due */
+    int64_t messages, lines, next; /* so far; `next`: messages at which the next line is printed */
 } said[KINDS];
 static int kinds;
 

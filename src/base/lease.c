@@ -1,17 +1,18 @@
-/* The lease of a folder. Read vj_lease_take() first. */
+/* The lease of a folder. Read take() first. */
 #include "base/lease.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 enum {
     FIELD = 80,
@@ -37,9 +38,9 @@ typedef struct {
 /* A lease file as it was found. */
 typedef struct {
     char text[sizeof((vj_lease_seal *)0)->text];
-    struct timespec touched;
-    holder by;
-} sight;
+    struct timespec modified;
+    holder holder;
+} lease_file;
 
 /* ------------------------------------------------------------------------------------------------ who */
 
@@ -53,8 +54,11 @@ static void read_line(const char *path, char text[FIELD])
     if (text[0] == '\0') strcpy(text, "unknown");
 }
 
-/* When a process began, in ticks since the node's start; -1: there is none, or only its exit code is left. */
-static long long start_of(long long pid)
+/*
+ * Return when a process began, in ticks since the node was started; -1 if there is no such process or it has ended and
+ * only its exit code is left.
+ */
+static long long start_time_of(long long pid)
 {
     char path[64], text[1024];
     snprintf(path, sizeof path, "/proc/%lld/stat", pid);
@@ -73,8 +77,11 @@ static long long start_of(long long pid)
     return state == 'Z' || state == 'X' ? -1 : started;
 }
 
-/* Process numbers mean the same for two processes only on the same start of a node and in the same namespace. */
-static void find_place(char boot[FIELD], char space[FIELD])
+/*
+ * Find the identity of this start of the node and of this process's namespace of process numbers: only if both are the
+ * same for two processes do process numbers mean the same to them.
+ */
+static void find_boot_and_namespace(char boot[FIELD], char space[FIELD])
 {
     read_line("/proc/sys/kernel/random/boot_id", boot);
     const ssize_t bytes = readlink("/proc/self/ns/pid", space, FIELD - 1);
@@ -99,12 +106,12 @@ static void describe_self(char *text, size_t bytes)
     const time_t now = time(NULL);
     struct tm utc;
     if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0') strcpy(host, "unknown");
-    find_place(boot, space);
+    find_boot_and_namespace(boot, space);
     strftime(since, sizeof since, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     if (getrandom(&token, sizeof token, 0) != (ssize_t)sizeof token)
         token = (uint64_t)(1e9 * vj_now()) ^ (uint64_t)getpid() << 40;
     snprintf(text, bytes, "host %s\npid %lld\nstarted %lld\nboot %s\nnamespace %s\njob %s\nsince %s\ntoken %016llx\n",
-             host, (long long)getpid(), start_of((long long)getpid()), boot, space, vj_lease_batch_job(), since,
+             host, (long long)getpid(), start_time_of((long long)getpid()), boot, space, vj_lease_batch_job(), since,
              (unsigned long long)token);
 }
 
@@ -124,22 +131,25 @@ static const char *name_holder(const holder *h, char text[4 * FIELD])
     return text;
 }
 
-typedef enum { ALIVE, DEAD, ELSEWHERE } whereabouts;
+typedef enum { ALIVE, DEAD, ELSEWHERE } liveness;
 
-static whereabouts look_up(const holder *h)
+static liveness liveness_of(const holder *h)
 {
     char boot[FIELD], space[FIELD];
-    find_place(boot, space);
+    find_boot_and_namespace(boot, space);
     if (!h->known || strcmp(h->boot, boot) != 0 || strcmp(h->space, space) != 0 || strcmp(boot, "unknown") == 0 ||
         strcmp(space, "unknown") == 0)
         return ELSEWHERE;
-    return start_of(h->pid) == h->started ? ALIVE : DEAD;
+    return start_time_of(h->pid) == h->started ? ALIVE : DEAD;
 }
 
 /* ------------------------------------------------------------------------------------------------ the file */
 
-/* Look at the file; false with errno when it is not there or cannot be read. It is opened anew, so NFS asks. */
-static bool look_at(const char *path, sight *s)
+/*
+ * Read a lease file; false with errno if it does not exist or cannot be read. It is opened anew each time, because only
+ * then does NFS ask its server.
+ */
+static bool read_lease(const char *path, lease_file *s)
 {
     struct stat info;
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -151,13 +161,16 @@ static bool look_at(const char *path, sight *s)
     errno = error;
     if (!good) return false;
     s->text[bytes] = '\0';
-    s->touched = info.st_mtim;
-    parse_holder(s->text, &s->by);
+    s->modified = info.st_mtim;
+    parse_holder(s->text, &s->holder);
     return true;
 }
 
-/* Create a file with a text, unless it is there (EEXIST); touched by the file system's clock. */
-static bool create(const char *path, const char *text, struct timespec *touched)
+/*
+ * Create a file with a text; false with errno, EEXIST if it exists. *modified is its modification time by the clock of
+ * the file system.
+ */
+static bool create(const char *path, const char *text, struct timespec *modified)
 {
     struct stat info;
     const int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -167,12 +180,12 @@ static bool create(const char *path, const char *text, struct timespec *touched)
     const int error = errno;
     const bool closed = close(fd) == 0;
     if (good && closed) {
-        if (touched) *touched = info.st_mtim;
+        if (modified) *modified = info.st_mtim;
         return true;
     }
     if (!good) errno = error;
     const int first = errno;
-    (void)unlink(path); /* what cannot be written may not be removable either */
+    (void)unlink(path); /* if the file could not be written, perhaps it cannot be removed either */
     errno = first == EEXIST ? EIO : first;
     return false;
 }
@@ -195,26 +208,23 @@ static bool same_time(struct timespec a, struct timespec b)
     return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-/* How long ago by the file system's clock, which a file of our own tells. False with errno: it cannot be told. */
-static bool age_of(const vj_lease_seal *seal, struct timespec touched, double *age_s)
+/*
+ * Compute the age of a modification time by the file system's clock, which is read by creating a file. False with errno
+ * if that fails.
+ */
+static bool age_of_lease(const vj_lease_seal *seal, struct timespec modified, double *age_s)
 {
     char path[VJ_FILE_PATH + 64];
     struct timespec now;
     const char *token = strstr(seal->text, "token ");
     snprintf(path, sizeof path, "%s.%.16s.clock", seal->path, token + 6);
     if (!create(path, "", &now)) return false;
-    (void)unlink(path); /* an empty file; the next holder removes what stays */
-    *age_s = seconds_between(touched, now);
+    (void)unlink(path); /* if this fails, an empty file stays, which the next holder of the lease removes */
+    *age_s = seconds_between(modified, now);
     return true;
 }
 
 /* ------------------------------------------------------------------------------------------------ taking */
-
-static void pause_s(double seconds)
-{
-    const struct timespec t = {.tv_sec = (time_t)seconds, .tv_nsec = (long)(1e9 * (seconds - (double)(time_t)seconds))};
-    nanosleep(&t, NULL);
-}
 
 static vj_status refuse(const vj_lease_seal *seal, const holder *h)
 {
@@ -226,55 +236,62 @@ static vj_status refuse(const vj_lease_seal *seal, const holder *h)
 }
 
 /*
- * Put our lease in the place of one that was left. Two newcomers may have found it left: the right to replace that very
- * lease is a file whose name has its token, and who made it looks whether it is still that lease. *taken: false, look
- * again.
+ * Replace a lease whose holder is dead by ours. Two processes may try this at once, so the one that creates the file
+ * "claim", whose name contains the token of the dead holder, may replace it, after checking that the lease is still
+ * that of the dead holder. *taken is false if another process was faster; then look at the lease again.
  */
-static vj_status succeed(const vj_lease_seal *seal, const sight *left, bool *taken)
+static vj_status take_over(const vj_lease_seal *seal, const lease_file *found, bool *taken)
 {
-    char right[VJ_FILE_PATH + 2 * FIELD];
-    sight now, other;
+    char claim[VJ_FILE_PATH + 2 * FIELD];
+    lease_file now, other;
     double age_s;
     *taken = false;
-    snprintf(right, sizeof right, "%s.%s.next", seal->path, left->by.known ? left->by.token : "unknown");
-    if (!create(right, seal->text, NULL)) {
-        if (errno != EEXIST) return vj_raise(VJ_ERR_IO, "create %s", right);
-        /* Another newcomer is about to; it takes milliseconds, unless it died. */
-        if (look_at(right, &other) &&
-            (look_up(&other.by) == DEAD || (age_of(seal, other.touched, &age_s) && age_s > lease_time())))
-            (void)unlink(right);
-        pause_s(0.05);
+    snprintf(claim, sizeof claim, "%s.%s.next", seal->path, found->holder.known ? found->holder.token : "unknown");
+    if (!create(claim, seal->text, NULL)) {
+        if (errno != EEXIST) return vj_raise(VJ_ERR_IO, "create %s", claim);
+        /* Another process is replacing the lease, which takes milliseconds, unless that process died meanwhile. */
+        if (read_lease(claim, &other) && (liveness_of(&other.holder) == DEAD ||
+                                          (age_of_lease(seal, other.modified, &age_s) && age_s > lease_time())))
+            (void)unlink(claim);
+        vj_sleep(0.05);
         return VJ_OK;
     }
     vj_status status = VJ_OK;
-    if (look_at(seal->path, &now) && strcmp(now.text, left->text) == 0) {
+    if (read_lease(seal->path, &now) && strcmp(now.text, found->text) == 0) {
         status = vj_file_put_text(seal->path, seal->text);
         *taken = status == VJ_OK;
     }
-    (void)unlink(right);
+    (void)unlink(claim);
     return status;
 }
 
-/* The holder is on another node, or says nothing: does the file's time change? */
-static vj_status wait_for_holder(const vj_lease_seal *seal, const sight *found)
+/*
+ * Find out whether a holder that cannot be looked up from this node is alive, by watching whether the modification time
+ * of its lease changes. Returns VJ_OK if the lease may be taken over, or has changed and must be read again.
+ */
+static vj_status wait_for_holder(const vj_lease_seal *seal, const lease_file *found)
 {
-    const double limit_s = lease_time(), begin_s = vj_now(), look_s = limit_s / 90.0 < 1.0 ? limit_s / 90.0 : 1.0;
+    const double limit_s = lease_time(), begin_s = vj_now(), interval_s = limit_s / 90.0 < 1.0 ? limit_s / 90.0 : 1.0;
     char text[4 * FIELD];
     double age_s = 0.0;
-    bool said = false;
-    sight now;
-    for (;; pause_s(look_s)) {
-        if (!look_at(seal->path, &now)) return errno == ENOENT ? VJ_OK : vj_raise(VJ_ERR_IO, "read %s", seal->path);
+    bool logged = false;
+    lease_file now;
+    for (;; vj_sleep(interval_s)) {
+        if (!read_lease(seal->path, &now)) return errno == ENOENT ? VJ_OK : vj_raise(VJ_ERR_IO, "read %s", seal->path);
         if (strcmp(now.text, found->text) != 0) return VJ_OK; /* another holder: look anew */
-        if (!same_time(now.touched, found->touched)) return refuse(seal, &now.by);
-        if (!age_of(seal, now.touched, &age_s)) return vj_raise(VJ_ERR_IO, "create a file beside %s", seal->path);
-        /* A time that lies ahead, after the clock was set, must not be waited for: our own waiting counts as well. */
+        if (!same_time(now.modified, found->modified)) return refuse(seal, &now.holder);
+        if (!age_of_lease(seal, now.modified, &age_s))
+            return vj_raise(VJ_ERR_IO, "create a file beside %s", seal->path);
+        /*
+         * If the modification time lies in the future, since a clock was set, age_s never reaches the limit; so the
+         * time that we have waited counts too.
+         */
         if (age_s > limit_s || vj_now() - begin_s > 1.5 * limit_s) return VJ_OK;
-        if (!said)
+        if (!logged)
             vj_log("%s is held by %s, which cannot be looked up from here: waiting up to %.0f s to see whether it is "
                    "still at work",
-                   seal->path, name_holder(&now.by, text), limit_s - age_s > 0.0 ? limit_s - age_s : limit_s);
-        said = true;
+                   seal->path, name_holder(&now.holder, text), limit_s - age_s > 0.0 ? limit_s - age_s : limit_s);
+        logged = true;
     }
 }
 
@@ -282,19 +299,19 @@ static vj_status take(const vj_lease_seal *seal)
 {
     char text[4 * FIELD];
     for (bool taken = false; !taken;) {
-        sight found, after;
+        lease_file found, after;
         if (create(seal->path, seal->text, NULL)) return VJ_OK;
         if (errno != EEXIST) return vj_raise(VJ_ERR_IO, "create %s", seal->path);
-        if (!look_at(seal->path, &found)) {
+        if (!read_lease(seal->path, &found)) {
             if (errno == ENOENT) continue; /* released in between */
             return vj_raise(VJ_ERR_IO, "read %s", seal->path);
         }
-        const whereabouts is = look_up(&found.by);
-        if (is == ALIVE) return refuse(seal, &found.by);
+        const liveness is = liveness_of(&found.holder);
+        if (is == ALIVE) return refuse(seal, &found.holder);
         if (is == ELSEWHERE) VJ_TRY(wait_for_holder(seal, &found));
-        if (!look_at(seal->path, &after) || strcmp(after.text, found.text) != 0) continue;
-        VJ_TRY(succeed(seal, &found, &taken));
-        if (taken) vj_log("%s was left by %s: taken over", seal->path, name_holder(&found.by, text));
+        if (!read_lease(seal->path, &after) || strcmp(after.text, found.text) != 0) continue;
+        VJ_TRY(take_over(seal, &found, &taken));
+        if (taken) vj_log("%s was left by %s: taken over", seal->path, name_holder(&found.holder, text));
     }
     return VJ_OK;
 }
@@ -304,18 +321,21 @@ static vj_status take(const vj_lease_seal *seal)
 vj_status vj_lease_check(const vj_lease_seal *seal)
 {
     char text[4 * FIELD];
-    sight now = {.by.known = false};
+    lease_file now = {.holder.known = false};
     if (seal->path[0] == '\0') return VJ_OK;
-    const bool there = look_at(seal->path, &now);
+    const bool there = read_lease(seal->path, &now);
     if (there && strcmp(now.text, seal->text) == 0) return VJ_OK;
     if (!there && errno != ENOENT) return vj_raise(VJ_ERR_IO, "read %s", seal->path);
     return vj_raise(VJ_ERR_STATE,
                     "%s is not this job's any more: %s. This job was cut off from the file system for too long, or the "
                     "file was removed; it stops and publishes nothing more",
-                    seal->path, there ? name_holder(&now.by, text) : "it is gone");
+                    seal->path, there ? name_holder(&now.holder, text) : "it is gone");
 }
 
-/* Touch the file if it is ours. What fails is tried again at the next turn: before publishing it is checked anyway. */
+/*
+ * Update the modification time of the lease if it is still ours. A failure is ignored here: the next turn tries again,
+ * and vj_lease_check() is called before anything is published.
+ */
 static void renew(const vj_lease_seal *seal)
 {
     char text[sizeof seal->text];
@@ -332,12 +352,7 @@ static void *renew_regularly(void *argument)
     vj_lease *l = argument;
     pthread_mutex_lock(&l->lock);
     while (!l->quit) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        const int64_t ns = until.tv_nsec + (int64_t)(1e9 * l->renew_s);
-        until.tv_sec += (time_t)(ns / 1000000000);
-        until.tv_nsec = (long)(ns % 1000000000);
-        if (pthread_cond_timedwait(&l->changed, &l->lock, &until) != ETIMEDOUT) continue;
+        if (vj_cond_wait_s(&l->changed, &l->lock, l->renew_s)) continue;
         pthread_mutex_unlock(&l->lock);
         renew(&l->seal);
         pthread_mutex_lock(&l->lock);
@@ -346,32 +361,25 @@ static void *renew_regularly(void *argument)
     return NULL;
 }
 
-/* Signals are for the program's own thread. */
 static bool start_thread(vj_lease *l)
 {
-    sigset_t all, before;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&l->lock, NULL);
-    pthread_cond_init(&l->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&l->thread, NULL, renew_regularly, l);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error == 0;
+    vj_cond_init(&l->changed);
+    return vj_thread_start(&l->thread, renew_regularly, l);
 }
 
 /* Remove the lease if it is ours. */
-static void give_back(const vj_lease_seal *seal)
+static void remove_lease(const vj_lease_seal *seal)
 {
-    sight now;
-    if (look_at(seal->path, &now) && strcmp(now.text, seal->text) == 0 && unlink(seal->path) != 0 && errno != ENOENT)
+    lease_file now;
+    if (read_lease(seal->path, &now) && strcmp(now.text, seal->text) == 0 && unlink(seal->path) != 0 && errno != ENOENT)
         vj_warn("%s cannot be removed: %s; the next job finds that this one has ended", seal->path, strerror(errno));
 }
 
-/* What processes that were killed while they took the lease left; whoever is about to take it finds that it is ours. */
+/*
+ * Remove files of processes that were killed while they took the lease. A living process that is just trying to take it
+ * finds that it is ours now, whether its files are there or not.
+ */
 static void remove_leftovers(const char *folder)
 {
     DIR *dir = opendir(folder);
@@ -399,7 +407,7 @@ vj_status vj_lease_take(vj_lease **lease, const char *folder)
     vj_status status = take(&l->seal);
     if (status == VJ_OK) remove_leftovers(folder);
     if (status == VJ_OK && !start_thread(l)) {
-        give_back(&l->seal);
+        remove_lease(&l->seal);
         status = vj_raise(VJ_ERR_MEMORY, "no thread to renew %s", l->seal.path);
     }
     if (status == VJ_OK)
@@ -416,15 +424,15 @@ vj_lease_view vj_lease_look(const char *folder)
     struct stat info;
     struct timespec now;
     struct tm utc = {0};
-    sight found;
+    lease_file found;
     snprintf(path, sizeof path, "%s/lease", folder);
-    /* Anybody may have put it there: a FIFO would wait for a writer. */
-    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || !look_at(path, &found)) return view;
-    snprintf(view.holder, sizeof view.holder, "%s", name_holder(&found.by, text));
-    if (strptime(found.by.since, "%Y-%m-%dT%H:%M:%SZ", &utc)) view.since_s = (double)timegm(&utc);
-    whereabouts is = look_up(&found.by);
+    /* Open regular files only: opening a FIFO would wait for a writer. */
+    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || !read_lease(path, &found)) return view;
+    snprintf(view.holder, sizeof view.holder, "%s", name_holder(&found.holder, text));
+    if (strptime(found.holder.since, "%Y-%m-%dT%H:%M:%SZ", &utc)) view.since_s = (double)timegm(&utc);
+    liveness is = liveness_of(&found.holder);
     clock_gettime(CLOCK_REALTIME, &now);
-    if (is == ELSEWHERE) is = seconds_between(found.touched, now) > lease_time() ? DEAD : ALIVE;
+    if (is == ELSEWHERE) is = seconds_between(found.modified, now) > lease_time() ? DEAD : ALIVE;
     view.state = is == ALIVE ? VJ_LEASE_HELD : VJ_LEASE_LEFT;
     return view;
 }
@@ -442,7 +450,7 @@ void vj_lease_release(vj_lease *l)
     pthread_cond_signal(&l->changed);
     pthread_mutex_unlock(&l->lock);
     pthread_join(l->thread, NULL);
-    give_back(&l->seal);
+    remove_lease(&l->seal);
     pthread_cond_destroy(&l->changed);
     pthread_mutex_destroy(&l->lock);
     free(l);

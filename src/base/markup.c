@@ -3,8 +3,9 @@
 
 #include <ctype.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "base/number.h"
 
 enum { REPLACEMENT = 0xFFFD };
 
@@ -63,7 +64,10 @@ void vj_put_html(FILE *out, const char *text)
     for (uint32_t code; (code = vj_utf8_next(&text));) put_entity(out, code);
 }
 
-/* Where the mark ends that would make a heading, a list or a line of what it begins: "# ", "- ", "---", "12. ". */
+/*
+ * If the text begins with a mark that Markdown would take for a heading, a list or a line ("# ", "- ", "---", "12. "),
+ * return the number of characters up to the one that must be escaped, including it; else 0.
+ */
 static size_t end_of_mark(const char *text)
 {
     const size_t digits = strspn(text, "0123456789");
@@ -71,7 +75,9 @@ static size_t end_of_mark(const char *text)
     return end > digits && (text[end] == '\0' || isspace((unsigned char)text[end])) ? digits + 1 : 0;
 }
 
-/* Does this character of a text mean something to Markdown? An underscore inside a word does not. */
+/*
+ * Return whether Markdown would interpret this character of a text. It does not interpret an underscore inside a word.
+ */
 static bool is_mark(const char *begin, const char *at)
 {
     if (*at != '_') return *at && strchr("\\`*[]|~$", *at);
@@ -125,11 +131,5 @@ void vj_put_csv(FILE *out, const char *text)
 
 void vj_put_csv_number(FILE *out, double value)
 {
-    char text[40];
-    if (isnan(value)) return;
-    for (int digits = 9; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, value);
-        if (strtod(text, NULL) == value) break;
-    }
-    fputs(text, out);
+    if (!isnan(value)) vj_print_real(out, value, 9);
 }

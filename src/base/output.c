@@ -9,7 +9,7 @@
 
 #include "base/config.h"
 
-/* The folder that holds `path`, which need not exist. */
+/* Write the name of the folder that contains `path`, which need not exist. */
 static void folder_of(const char *path, char folder[VJ_PATH])
 {
     size_t length = strlen(path);

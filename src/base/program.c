@@ -4,7 +4,6 @@
  */
 #include "base/program.h"
 
-#include <errno.h>
 #include <hdf5.h>
 #include <libavutil/avutil.h>
 #include <omp.h>
@@ -223,7 +222,7 @@ static void report_mpi_error(MPI_Comm *comm, int *code, ...)
 {
     char text[MPI_MAX_ERROR_STRING];
     int length;
-    (void)comm; /* whichever communicator it was, the job ends */
+    (void)comm; /* the job ends whichever communicator it was */
     MPI_Error_string(*code, text, &length);
     vj_raise(VJ_ERR_LIBRARY, "MPI: %s", text);
     vj_status_tell();
@@ -231,8 +230,8 @@ static void report_mpi_error(MPI_Comm *comm, int *code, ...)
 }
 
 /*
- * All ranks, numbered node by node however the launcher deals them out: neighbours share memory, tensor groups lie on a
- * node. In the order of nodes' first ranks, so rank 0 stays rank 0.
+ * Make the communicator of all ranks, numbered node by node however the launcher placed them, so that neighbours share
+ * memory and a tensor group lies on one node. Nodes are in the order of their lowest ranks, so rank 0 stays rank 0.
  */
 static MPI_Comm order_by_node(void)
 {
@@ -297,7 +296,7 @@ static vj_status load_config(vj_config *config, const command_line *line)
     return vj_config_check(config);
 }
 
-/* What rank 0 does for all: answer, or read the configuration. */
+/* On rank 0: answer --help, --version or --print-config, or read the configuration. */
 static outcome answer_or_load(vj_run *run, const command_line *line)
 {
     outcome result = STOP_DONE;
@@ -335,7 +334,7 @@ static void leave(vj_run *run, outcome why)
     exit(exit_code_of(why));
 }
 
-/* Which rank the launcher says this process is, before MPI is started; 0 where it says nothing. */
+/* Return the rank of this process according to the launcher, before MPI is started; 0 if there is no launcher. */
 static int rank_by_launcher(void)
 {
     static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK",      "PMI_RANK",
@@ -347,12 +346,15 @@ static int rank_by_launcher(void)
     return 0;
 }
 
-/* Only there if the BLAS is OpenBLAS. Our threads are OpenMP's; its own beside them make everything slower. */
+/*
+ * This function exists only if the BLAS is OpenBLAS. Our own threads call it on one thread each; if it started threads
+ * of its own beside them, everything would be slower.
+ */
 extern void openblas_set_num_threads(int threads) __attribute__((weak));
 
 /*
- * OpenBLAS reads its variable when it is loaded, before main: setting the variable here would come too late. Its OpenMP
- * flavour passes the number on to OpenMP, which would leave one thread to everybody.
+ * Turn off OpenBLAS's own threads. Setting its environment variable here would be too late, since OpenBLAS reads it
+ * when it is loaded, before main(). Its OpenMP flavour also sets OpenMP's number of threads, which is restored.
  */
 static void quieten_blas(void)
 {
@@ -397,13 +399,13 @@ void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **a
     quieten_blas();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* vj_raise_h5() prints what matters, once */
 
-    /* What needs no work is answered without MPI, which on a login node may not be allowed to start. */
+    /* --help and the like are answered without MPI, which may not be allowed to start on a login node. */
     command_line line = {.program = program, .files = (const char **)argv + 1};
     const int rank = rank_by_launcher();
     int result = parse(&line, rank, argc, argv);
     if (result == GO_ON && (line.help || line.version || line.print_config))
         result = rank == 0 ? answer_or_load(run, &line) : STOP_DONE;
-    if (result == STOP_USAGE && rank != 0) sleep(1); /* rank 0 must have spoken before a launcher ends it */
+    if (result == STOP_USAGE && rank != 0) vj_sleep(1.0); /* let rank 0 print its message before the launcher ends it */
     if (result != GO_ON) exit(exit_code_of(result));
 
     if (program->without_mpi)
@@ -421,9 +423,9 @@ void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **a
 }
 
 /*
- * Have all ranks come here with a failure? Then what they report alike is said once, and if it is the same wrong
- * setting the job ends as quietly as it can: *same_setting. Ranks that are elsewhere, waiting for this one, are given a
- * moment.
+ * Wait for up to PATIENCE_MS for all other ranks to come here with a failure too; they may be elsewhere, waiting for
+ * this rank. If all come, return true, and print once what many ranks report alike. *same_setting is set if all failed
+ * by VJ_ERR_USAGE, so that the job can end without MPI_Abort().
  */
 static bool all_fail(const vj_run *run, vj_status status, bool *same_setting)
 {
@@ -433,7 +435,7 @@ static bool all_fail(const vj_run *run, vj_status status, bool *same_setting)
     MPI_Iallreduce(&other, &any, 1, MPI_INT, MPI_MAX, run->end, &request);
     for (int ms = 0; ms < PATIENCE_MS && !done; ms++) {
         MPI_Test(&request, &done, MPI_STATUS_IGNORE);
-        if (!done) usleep(1000);
+        if (!done) vj_sleep(0.001);
     }
     *same_setting = done && !any;
     if (done && run->size > VJ_SPEAK_AT_ONCE) vj_fold(run->end);
@@ -454,22 +456,10 @@ int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok)
     if (status != VJ_OK) {
         vj_status_tell();
         fflush(NULL);
-        /* Where all ranks refuse the same thing, rank 0 says why: it must have spoken before another rank ends it. */
-        if (run->rank != 0) sleep(1);
+        /* Let rank 0 print its message before MPI_Abort() of another rank ends it. */
+        if (run->rank != 0) vj_sleep(1.0);
         MPI_Abort(MPI_COMM_WORLD, failed);
     }
     end_mpi(run);
     return exit_code_when_ok;
-}
-
-vj_status vj_option_number(const char *option, const char *text, int64_t least, int64_t most, int64_t *value)
-{
-    char *end;
-    if (!text) return VJ_OK;
-    errno = 0;
-    *value = strtoll(text, &end, 10);
-    if (end == text || *end || errno || *value < least || *value > most)
-        return vj_raise(VJ_ERR_USAGE, "%s %s: expected a whole number from %lld to %lld", option, text,
-                        (long long)least, (long long)most);
-    return VJ_OK;
 }

@@ -65,8 +65,4 @@ double vj_program_age_s(void);
 /** Return "vjepa 0.1.0 (commit abc1234)" and the versions of the libraries, to be stored in outputs. Static storage. */
 const char *vj_version(void);
 
-/** Parse the value of an option as a whole number into *value; if the option was not given (text NULL), *value keeps
- * its value. VJ_ERR_USAGE if the text is not a whole number in [least, most]. */
-vj_status vj_option_number(const char *option, const char *text, int64_t least, int64_t most, int64_t *value);
-
 #endif

@@ -55,7 +55,7 @@ double vj_rng_normal(vj_rng *rng)
     return radius * cos(angle);
 }
 
-/* One pass of a balanced Feistel network over 2*half bits; a bijection of [0, 2^(2 half)). */
+/* One pass of a balanced Feistel network over 2 * half bits: a bijection of [0, 2^(2 half)). */
 static uint64_t feistel(uint64_t seed, uint64_t epoch, int half, uint64_t x)
 {
     uint64_t mask = (UINT64_C(1) << half) - 1, left = x >> half, right = x & mask;

@@ -610,7 +610,10 @@ static int edits(const char *a, const char *b)
 
 void vj_guess_init(vj_guess *guess, const char *word)
 {
-    /* Two slips in a short word, three in a long one; the start value is the first that is too many. */
+    /*
+     * Accept up to two differing letters in a short word and three in a long one; `distance` starts with the first
+     * number that is too large.
+     */
     *guess = (vj_guess){.word = word, .distance = strlen(word) < 8 ? 3 : 4};
 }
 

@@ -19,7 +19,7 @@ static int speaker_size = 1;
 static char speaker_host[64];
 static bool speaker_muted;
 static bool speaker_aside; /* vj_log() writes to standard error */
-static char *diverted;     /* where errors and warnings go instead of standard error; NULL: nowhere else */
+static char *diverted;     /* if not NULL, errors and warnings are written here and not to standard error */
 static size_t diverted_bytes;
 static struct {
     pthread_mutex_t lock;
@@ -49,7 +49,10 @@ bool vj_printable(const char *text)
     return true;
 }
 
-/* Messages quote names and texts from files: they must not steer a terminal, nor pass for another message. */
+/*
+ * Replace control characters: messages quote names and texts from files, which must not control the terminal or look
+ * like another message.
+ */
 static void make_printable(char *line, int bytes)
 {
     for (int i = 0; i < bytes; i++)
@@ -91,7 +94,7 @@ static uint64_t kind_of(const char *text, uint64_t number)
     return hash;
 }
 
-/* Keep a message if vj_status_keep(true) was called; returns whether it was kept. */
+/* Keep a message if vj_status_keep(true) was called. Returns whether it was kept. */
 static bool keep(const vj_message *message)
 {
     pthread_mutex_lock(&kept.lock);
@@ -160,7 +163,7 @@ void vj_status_tell(void)
     free(messages);
 }
 
-/* Paths as seen from the project's root, wherever it was built. */
+/* Shorten a path to begin at the project's root, wherever it was built. */
 static const char *short_path(const char *file)
 {
     static const char *const roots[] = {"/src/", "/io/", "/analysis/", "/tests/"};
@@ -233,6 +236,13 @@ double vj_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+void vj_sleep(double seconds)
+{
+    const time_t whole = (time_t)seconds;
+    const struct timespec time = {.tv_sec = whole, .tv_nsec = (long)(1e9 * (seconds - (double)whole))};
+    nanosleep(&time, NULL);
+}
+
 const char *vj_duration(double seconds, char text[32])
 {
     static const struct {
@@ -252,7 +262,10 @@ void *vj_calloc(int64_t count, int64_t bytes)
     size_t total = (wanted + align - 1) / align * align;
     if (total == 0) total = align;
     void *memory = aligned_alloc(align, total);
-    /* Only advice. A large matrix's rows are on as many pages: looking these up took half of the time of a product. */
+    /*
+     * This is only advice, and may fail. The rows of a large matrix lie on as many pages, and looking up the addresses
+     * of these pages took half of the time of a product.
+     */
     if (memory && align == huge) (void)madvise(memory, total, MADV_HUGEPAGE);
     if (memory) memset(memory, 0, total);
     return memory;

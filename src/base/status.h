@@ -108,6 +108,9 @@ bool vj_printable(const char *text);
 /** Seconds since an arbitrary fixed point, monotonic. */
 double vj_now(void);
 
+/** Sleep for so many seconds, less if a signal arrives. */
+void vj_sleep(double seconds);
+
 /** Write a time in words into `text`, which is returned: "24 s", "3.5 minutes", "7.2 hours", "12 days". */
 const char *vj_duration(double seconds, char text[32]);
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { BLOCK = 1024 }; /* floats: what a level of the tree keeps stays in the first-level cache */
+enum { BLOCK = 1024 }; /* floats; so the sums that a level of the tree keeps stay in the first-level cache */
 
 static void add_arrays(float *out, const float *a, const float *b, int64_t n)
 {
@@ -17,7 +17,7 @@ static void sum_block(float *out, const float *const *in, int count, int64_t at,
         if (out != in[0] + at) memcpy(out, in[0] + at, (size_t)n * sizeof *out);
     } else if (count == 2) {
         add_arrays(out, in[0] + at, in[1] + at, n);
-    } else { /* not into `out` before all is read: it may be a term */
+    } else { /* write `out` only after all terms have been read: it may be one of them */
         float left[BLOCK], right[BLOCK];
         sum_block(left, in, count / 2, at, n);
         sum_block(right, in + count / 2, count - count / 2, at, n);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "base/sort.h"
 #include "evaluate/parts.h"
 #include "probe/splits.h"
 
@@ -115,18 +116,12 @@ static vj_status list_tasks(vj_evaluation *e)
 
 /* ------------------------------------------------------------------------------------------------ splits */
 
-static int compare_numbers(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* Hold out a tenth of the split, at least one sample. Only needed if there is a sweep to choose from. */
 static void hold_out(vj_eval_split *s)
 {
     s->held_count = s->count < 2 ? 0 : (int64_t)fmax(1.0, rint(0.1 * (double)s->count));
     for (int64_t i = 0; i < s->held_count; i++) s->held[i] = s->sample[vj_permute(s->seed, HELD_KEY, s->count, i)];
-    qsort(s->held, (size_t)s->held_count, sizeof *s->held, compare_numbers);
+    vj_sort_integers(s->held, s->held_count);
     for (int64_t i = 0; i < s->held_count; i++) s->member[s->held[i]] = 0;
 }
 

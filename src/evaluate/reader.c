@@ -2,12 +2,11 @@
  * Reads the stored features of a rank's samples ahead of their use. A thread fills two buffers in turn, each with the
  * features that one encoder made of one batch. Rows are verified as they are read (features.h).
  */
-#include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "evaluate/parts.h"
 #include "features/features.h"
 #include "parallel/parallel.h"
@@ -66,15 +65,9 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* Start the thread with all signals blocked, so that they go to the main thread. */
 static vj_status start_thread(vj_eval_reader *r)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    errno = pthread_create(&r->thread, NULL, work, r);
-    r->running = errno == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    r->running = vj_thread_start(&r->thread, work, r);
     return r->running ? VJ_OK : vj_raise(VJ_ERR_IO, "start a thread that reads features");
 }
 

@@ -46,7 +46,7 @@ static double increasing(vj_picture_op op, double m, double sign)
     }
 }
 
-/* Each of the four takes the same number of draws, whether it is applied or not. */
+/* Each of the four operations takes the same number of draws, whether it is applied or not. */
 static void draw_randaugment(vj_augmentation *a, vj_rng *rng)
 {
     for (int i = 0; i < VJ_AUGMENT_MOST; i++) {

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/checksum.h"
@@ -32,8 +31,8 @@ struct vj_cache {
     char folder[VJ_PATH];
     int map, data; /* descriptors */
     int64_t budget;
-    pthread_mutex_t lock;           /* among threads; the map's flock is among processes */
-    atomic_bool unreadable, closed; /* the disk failed; nothing more is stored */
+    pthread_mutex_t lock;           /* for threads of this process; for other processes: flock() on the map */
+    atomic_bool unreadable, closed; /* reading failed, so the cache is not used; no more clips are added */
     _Atomic int64_t hits, stored, damaged;
 };
 
@@ -53,7 +52,10 @@ static void stop_storing(vj_cache *cache)
         vj_warn("data.cache: %s: writing failed: %s; no more clips are kept there", cache->folder, strerror(errno));
 }
 
-/* Where a clip's place stands in the map: one more than its first byte; 0, and beyond the end: it is not there. */
+/*
+ * Return the offset in the map of a clip's entry: one more than the offset of its record in the data file. An entry
+ * that is 0 or beyond the end of the map means that the clip is not cached.
+ */
 static int64_t entry(int64_t clip)
 {
     return (int64_t)sizeof(header) + clip * (int64_t)sizeof(int64_t);
@@ -62,20 +64,22 @@ static int64_t entry(int64_t clip)
 /* ------------------------------------------------------------------------------------------------ life */
 
 /*
- * Another process may hold the lock, but only for some writes to memory; a process that was stopped while it held the
- * lock must not block us.
+ * Lock the map. Another process holds the lock only for a few writes; but that process may have been stopped by a
+ * signal meanwhile, so waiting has a limit.
  */
 static bool lock_patiently(int fd)
 {
-    const struct timespec pause = {.tv_nsec = 10000000};
     for (int tries = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; tries++) {
         if (errno != EWOULDBLOCK || tries == 300) return false;
-        nanosleep(&pause, NULL);
+        vj_sleep(0.01);
     }
     return true;
 }
 
-/* A new map gets its header; one that is there must be of the same clips. *foreign: it is not. Locked. */
+/*
+ * Write the header of a new map; check that an existing map is of the same clips, else set *foreign. Called with the
+ * lock held.
+ */
 static bool check_header(vj_cache *cache, uint64_t fingerprint, int64_t clips, bool *foreign)
 {
     header h, want = {.fingerprint = fingerprint, .clips = clips};
@@ -107,7 +111,7 @@ static bool open_files(vj_cache *cache, uint64_t fingerprint, int64_t clips, boo
     return fine;
 }
 
-/* Bytes that copies of other stores take in the folder: they are within the budget too. */
+/* Count the bytes that copies of other stores take in the folder. They count towards the budget too. */
 static int64_t bytes_of_others(const char *folder, uint64_t fingerprint)
 {
     char own[32];
@@ -154,7 +158,8 @@ vj_cache *vj_cache_open(const char *folder, double gb, uint64_t fingerprint, int
 void vj_cache_close(vj_cache *cache)
 {
     if (!cache) return;
-    if (cache->map >= 0) (void)close(cache->map); /* a failure costs copies, and they are checked */
+    /* if closing fails, copies may be damaged, which their checksums show */
+    if (cache->map >= 0) (void)close(cache->map);
     if (cache->data >= 0) (void)close(cache->data);
     pthread_mutex_destroy(&cache->lock);
     free(cache);
@@ -188,7 +193,10 @@ bool vj_cache_get(vj_cache *cache, int64_t clip, uint8_t *record, int64_t bytes,
     return false;
 }
 
-/* A place for so many bytes, unless the clip has one or there is no room. */
+/*
+ * Reserve `bytes` bytes for a clip. Returns false if the clip is cached already or there is no room. Called with the
+ * lock held.
+ */
 static bool reserve(vj_cache *cache, int64_t clip, int64_t bytes, int64_t *place)
 {
     header h;
@@ -223,7 +231,10 @@ void vj_cache_put(vj_cache *cache, int64_t clip, const uint8_t *record, int64_t 
     }
     pthread_mutex_unlock(&cache->lock);
     if (!fine) return;
-    /* The record first: a place without its record fails the checksum, but that is for crashes, not for readers. */
+    /*
+     * Write the record before its entry, so that no reader finds an entry without a record. After a crash there may be
+     * one; its checksum fails then.
+     */
     if (!vj_write_at(cache->data, record, bytes, place - 1) ||
         !vj_write_at(cache->map, &place, sizeof place, entry(clip))) {
         stop_storing(cache);

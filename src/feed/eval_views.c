@@ -78,7 +78,7 @@ uint64_t vj_eval_key(int64_t epoch, int segment, int64_t clip)
 
 /* ------------------------------------------------------------------------------------------------ test views */
 
-/* A test view is the window, side x side, of the frames resized to this size. */
+/* Return the size to which frames are resized, and which window of the result, side x side pixels, is the view. */
 static vj_resize place_test_view(const vj_eval_views *v, int view, int height, int width)
 {
     const int side = v->side, small = v->views == 1 ? v->short_side : side;
@@ -190,7 +190,7 @@ static const uint8_t *operate(const vj_eval_views *v, vj_eval_room *room, const 
                               int height, int width, vj_box seen, uint8_t *last)
 {
     uint8_t fill[3];
-    vj_box box[VJ_AUGMENT_MOST]; /* what is needed of each operation's result */
+    vj_box box[VJ_AUGMENT_MOST]; /* the box of each operation's result that later operations need */
     vj_augment_fill(v, fill);
     for (int i = a->ops - 1; i >= 0; i--)
         box[i] = i == a->ops - 1 ? seen : vj_picture_needs(a->op[i + 1].op, box[i + 1], height, width);

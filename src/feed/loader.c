@@ -3,11 +3,10 @@
  * in a ring of batches; the ring's size limits how far they read ahead. A sample depends only on (seed, global sample
  * number), so neither the number of threads nor the step at which a run resumes changes it.
  */
-#include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
+#include "base/thread.h"
 #include "feed/loader.h"
 #include "feed/sample.h"
 
@@ -51,7 +50,7 @@ struct vj_loader {
 
 /* ------------------------------------------------------------------------------------------------ threads */
 
-/* This rank's samples of batch `step`: fewer where there are no more, or none. */
+/* Return the number of this rank's samples in batch `step`; the last batch may have fewer than the others, or none. */
 static int64_t samples_in(const vj_loader *loader, int64_t step)
 {
     const vj_loader_plan *plan = &loader->plan;
@@ -60,7 +59,10 @@ static int64_t samples_in(const vj_loader *loader, int64_t step)
     return left < 0 ? 0 : left < loader->count ? left : loader->count;
 }
 
-/* Is there another sample to read? Batches without samples come after all others. Called with the lock held. */
+/*
+ * Return whether there is another sample to read. Batches without samples come after all others. Called with the lock
+ * held.
+ */
 static bool has_tickets(const vj_loader *loader)
 {
     return !loader->quit && loader->next_step < loader->plan.stop && samples_in(loader, loader->next_step) > 0;
@@ -79,7 +81,10 @@ static int64_t end_of_ticket(const vj_loader *loader, int64_t step, int64_t j)
     return end;
 }
 
-/* Waits for room in the ring. 0: there are no more. Else samples [*j, *end) of a batch. Called with the lock held. */
+/*
+ * Wait for room in the ring, then take samples [*j, *end) of batch *step. Returns 0 if there are no more samples.
+ * Called with the lock held.
+ */
 static int take_ticket(vj_loader *loader, int64_t *step, int64_t *j, int64_t *end)
 {
     while (has_tickets(loader) && loader->next_step >= loader->released + loader->slots)
@@ -126,7 +131,8 @@ static void *work(void *argument)
         slot *s = &loader->slot[step % loader->slots];
         s->substituted += substituted;
         s->unfinished -= taken;
-        if (status != VJ_OK) { /* earlier samples are in work already and will end; later ones are not begun */
+        /* stop handing out samples; those before this one are being read already and will be complete */
+        if (status != VJ_OK) {
             s->status = status;
             loader->quit = 1;
             pthread_cond_broadcast(&loader->room);
@@ -137,20 +143,12 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* Signals are for the program's own thread, which knows what to do about them. */
 static vj_status start_threads(vj_loader *loader, int threads)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = 0;
-    while (loader->threads < threads && error == 0) {
-        error = pthread_create(&loader->thread[loader->threads], NULL, work, loader);
-        loader->threads += error == 0;
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    errno = error;
-    return error == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "start loader thread %d of %d", loader->threads + 1, threads);
+    for (; loader->threads < threads; loader->threads++)
+        if (!vj_thread_start(&loader->thread[loader->threads], work, loader))
+            return vj_raise(VJ_ERR_IO, "start loader thread %d of %d", loader->threads + 1, threads);
+    return VJ_OK;
 }
 
 /* ------------------------------------------------------------------------------------------------ life */
@@ -262,7 +260,7 @@ static void look_up(vj_loader *loader, vj_batch *batch)
     batch->window = loader->window;
 }
 
-/* Take the batch handed out last back from the caller: its place in the ring is free. */
+/* Release the batch that the caller got last: its place in the ring is free now. */
 static void release_last(vj_loader *loader)
 {
     if (loader->released == loader->step) return;
@@ -284,7 +282,7 @@ vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
     slot *s = &loader->slot[loader->step % loader->slots];
     while (s->unfinished > 0 && s->status == VJ_OK) pthread_cond_wait(&loader->ready, &loader->lock);
     *wait_s = vj_now() - asked;
-    if (s->status != VJ_OK) { /* the same error again if the caller asks again */
+    if (s->status != VJ_OK) { /* if the caller asks again, it gets the same error again */
         vj_status status = s->status;
         pthread_mutex_unlock(&loader->lock);
         return status;

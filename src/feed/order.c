@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "base/rng.h"
 #include "clips/clips.h" /* VJ_MAX_DATASETS */
 
@@ -27,10 +28,10 @@ typedef struct {
     int64_t count;    /* clips in this pool */
     int32_t *clip;    /* [count] owned, ascending; NULL: place i is clip i */
     /* for data.shuffle block: */
-    int64_t shards;    /* shards that hold clips of this pool */
-    int64_t *first;    /* [shards + 1] owned: the places where they begin */
-    table even_odd[2]; /* tables of two consecutive epochs: threads work near one another, but perhaps on both sides of
-                          the end of an epoch */
+    int64_t shards; /* shards that hold clips of this pool */
+    int64_t *first; /* [shards + 1] owned: the places where they begin */
+    /* Tables of an even and an odd epoch: threads read samples near one another, which may be of two epochs. */
+    table even_odd[2];
 } pool;
 
 struct vj_order {
@@ -59,9 +60,8 @@ static int find_dataset(const vj_order_clips *clips, const char *name, size_t le
 static vj_status parse_weight(const char *text, const vj_order_clips *clips, int *dataset, int64_t *units)
 {
     const char *equals = strrchr(text, '=');
-    char *end = NULL;
-    const double share = equals ? strtod(equals + 1, &end) : -1.0;
-    if (!equals || end == equals + 1 || *end || !(share >= 0.0 && share <= 1e6))
+    double share;
+    if (!equals || !vj_parse_real(equals + 1, &share) || !(share >= 0.0 && share <= 1e6))
         return vj_raise(VJ_ERR_USAGE, "data.weights: '%s' is not DATASET=SHARE with a share in [0, 1000000]", text);
     *dataset = find_dataset(clips, text, (size_t)(equals - text));
     *units = llround(1e5 * share);
@@ -72,7 +72,7 @@ static vj_status parse_weight(const char *text, const vj_order_clips *clips, int
     return VJ_OK;
 }
 
-/* units[dataset], -1 where none is given. */
+/* Parse all weights into units[dataset], -1 for a dataset that is not named. */
 static vj_status parse_weights(const vj_strings *weights, const vj_order_clips *clips, int64_t units[])
 {
     for (int d = 0; d < clips->datasets; d++) units[d] = -1;
@@ -96,7 +96,7 @@ static int64_t common_factor(int64_t a, int64_t b)
     return b == 0 ? a : common_factor(b, a % b);
 }
 
-/* The smallest whole numbers of the same ratios. */
+/* Set the quotas of the pools: the smallest whole numbers that have the ratios of the weights. */
 static vj_status set_quotas(vj_order *order, const vj_order_clips *clips, const int64_t units[])
 {
     int64_t factor = 0;
@@ -126,7 +126,7 @@ static vj_status list_datasets(vj_status status, const vj_order_clips *clips)
 
 /* ------------------------------------------------------------------------------------------------ pools */
 
-/* The clips of the pool's dataset; that its clips ascend keeps them by shard. */
+/* List the clips of the pool's dataset in ascending order, which is also the order of shards. */
 static vj_status list_clips(pool *p, const vj_order_clips *clips, int dataset, int64_t all)
 {
     for (int64_t i = 0; i < all; i++) p->count += clips->dataset[i] == dataset;
@@ -138,7 +138,7 @@ static vj_status list_clips(pool *p, const vj_order_clips *clips, int dataset, i
     return VJ_OK;
 }
 
-/* Where each shard begins among the pool's clips; shards without any are left out. */
+/* List where each shard begins among the pool's clips. Shards without any clip of the pool are left out. */
 static vj_status list_shards(pool *p, const vj_order_clips *clips)
 {
     p->first = vj_calloc(clips->shards + 1, sizeof *p->first);
@@ -162,7 +162,7 @@ static vj_status list_shards(pool *p, const vj_order_clips *clips)
     return VJ_OK;
 }
 
-/* One pool of everything, or one for each dataset that has a weight. */
+/* Make one pool of all clips, or a pool for each dataset that has a weight. */
 static vj_status make_pools(vj_order *order, const vj_order_clips *clips, const vj_strings *weights)
 {
     int64_t all = 0, units[VJ_MAX_DATASETS];
@@ -239,9 +239,9 @@ void vj_order_say(const vj_order *order)
 /* ------------------------------------------------------------------------------------------------ mixture */
 
 /*
- * Halve a stretch of `length` samples that holds count[] of each pool: left[] is what its first half gets. Exact shares
- * are rounded down or up by systematic sampling: one uniform draw decides all roundings, so that each pool is rounded
- * up with the probability of its fraction, and the sum is exact.
+ * Divide an interval of `length` samples, which holds count[i] samples of pool i, into halves: left[i] is the number in
+ * the first half. Exact shares are rounded down or up by systematic sampling: one uniform draw decides all roundings,
+ * so each pool is rounded up with the probability of its fraction, and the sum is exact.
  */
 static void halve(const vj_order *order, int64_t start, int level, int64_t length, const int64_t count[],
                   int64_t left[])
@@ -256,7 +256,7 @@ static void halve(const vj_order *order, int64_t start, int level, int64_t lengt
     }
 }
 
-/* The pool of a sample, and which of the pool's draws it is. */
+/* Return the pool of a sample, and set *draw to the number of samples of that pool before it. */
 static int deal(const vj_order *order, int64_t sample, int64_t *draw)
 {
     int64_t count[VJ_MAX_DATASETS], left[VJ_MAX_DATASETS], before[VJ_MAX_DATASETS];
@@ -284,7 +284,10 @@ static int deal(const vj_order *order, int64_t sample, int64_t *draw)
 
 /* ------------------------------------------------------------------------------------------------ places */
 
-/* Permutations of pools and purposes must not be one another's: the high bits of the key are no seed's. */
+/*
+ * Each pool and purpose needs a permutation of its own, so they are put into the high bits of the key, which seeds do
+ * not use.
+ */
 static int64_t permute(const vj_order *order, const pool *p, int purpose, int64_t epoch, int64_t n, int64_t i)
 {
     const uint64_t stream = (uint64_t)((p - order->pool) * PERMUTATIONS + purpose);
@@ -301,7 +304,7 @@ static void fill(const vj_order *order, const pool *p, table *t, int64_t epoch)
     }
 }
 
-/* The shard of the table that holds place i. */
+/* Return the index in the table of the shard that contains place i, by bisection. */
 static int64_t shard_at(const pool *p, const table *t, int64_t i)
 {
     int64_t low = 0, high = p->shards; /* before[low] <= i < before[high] */

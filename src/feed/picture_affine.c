@@ -7,7 +7,7 @@
 
 #include "feed/picture.h"
 
-/* The cubic through four values, at d behind the second; at d = 0 exactly the second. */
+/* Interpolate four values by a cubic, at distance d behind the second one; d = 0 gives exactly the second. */
 static inline double cubic(double v0, double v1, double v2, double v3, double d)
 {
     const double p2 = -v0 + v2, p3 = 2.0 * (v0 - v1) + v2 - v3, p4 = -v0 + v1 - v2 + v3;
@@ -81,7 +81,7 @@ void vj_picture_affine(uint8_t *to, const uint8_t *from, int height, int width, 
     }
 }
 
-/* As Pillow rounds the numbers of a rotation. */
+/* Round to 15 decimals, as Pillow does with the coefficients of a rotation. */
 static double round_15(double x)
 {
     char digits[32];

@@ -64,7 +64,10 @@ static void flatten(uint8_t t[256], const int64_t h[256])
 
 /* ------------------------------------------------------------------------------------------------ enhancers */
 
-/* Between the plain value d (factor 0) and v (factor 1), or beyond. In float, and cut, as Pillow does. */
+/*
+ * Interpolate between the plain value d (factor 0) and v (factor 1), or extrapolate beyond them, in float and cut to a
+ * byte, as Pillow does.
+ */
 static inline uint8_t blend(int d, int v, float factor)
 {
     const float mixed = (float)d + factor * (float)(v - d);

@@ -146,7 +146,10 @@ void vj_picture_mirror(uint8_t *picture, int height, int width)
 
 enum { ONE = 2048 }; /* weights in OpenCV's fixed point */
 
-/* Where output i of `out` lies among `in`: the first of two neighbours, and the weight of the second. */
+/*
+ * Find the two neighbours among `in` inputs between which output i of `out` lies: return the first one, and the weight
+ * of the second.
+ */
 static int place(int i, int in, int out, int *weight)
 {
     const float at = (float)((i + 0.5) * ((double)in / out) - 0.5);

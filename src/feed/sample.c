@@ -9,7 +9,7 @@
 #include "feed/crop.h"
 #include "feed/loader.h"
 
-enum { LONGEST_ROW = 64 }; /* damaged clips one after another: beyond, the store is gone, not a clip */
+enum { LONGEST_ROW = 64 }; /* more damaged clips in a row than this mean that the store is damaged, not single clips */
 
 /* ------------------------------------------------------------------------------------------------ life */
 
@@ -108,8 +108,9 @@ static bool is_verified(const vj_sampler *sampler, int64_t sample)
 }
 
 /*
- * A copy is only used and only kept if it is whole. Whether a damaged clip of the store is used depends on data.verify
- * alone: with a cache and without the batches are the same.
+ * Read the record of a clip, from the cache if it has an undamaged copy. Only undamaged records are put into the cache.
+ * Whether the damage of a record of the store is detected depends on data.verify alone, so batches are the same with
+ * and without a cache.
  */
 static vj_status read_record(const vj_sampler *sampler, int64_t sample, int64_t clip, uint8_t *record)
 {
@@ -135,8 +136,9 @@ static vj_status read_clip(const vj_sampler *sampler, vj_coder *coder, int64_t s
 }
 
 /*
- * The clip of a sample; if its bytes are damaged, the first of its spares that are not. Whatever else is wrong - the
- * file system, memory - says nothing about the clip, and another in its place would make it another run.
+ * Read the clip of a sample, or if its bytes are damaged, the first of its replacements that is not. Other failures, of
+ * the file system or for lack of memory, say nothing about the clip: they are errors, because training on another clip
+ * would make it another run.
  */
 static vj_status read_sample(const vj_sampler *sampler, vj_coder *coder, int64_t sample, uint8_t *frames, int64_t *clip,
                              int64_t *substituted)
@@ -157,7 +159,7 @@ static vj_status read_sample(const vj_sampler *sampler, vj_coder *coder, int64_t
     return vj_raise(VJ_ERR_FORMAT, "sample %lld: %lld clips in a row are damaged", (long long)sample, (long long)spare);
 }
 
-/* The clip of a sample, or frames that are zero. */
+/* Read the clip of a sample. If it is damaged, mark it and set its frames to zero. */
 static vj_status read_or_mark(const vj_sampler *sampler, vj_coder *coder, int64_t number, uint8_t *frames,
                               vj_sample *sample)
 {
@@ -172,7 +174,10 @@ static vj_status read_or_mark(const vj_sampler *sampler, vj_coder *coder, int64_
     return VJ_OK;
 }
 
-/* Hold an item's clip: it is read, and reported if it is damaged, unless that is known or the item before had it. */
+/*
+ * Read an item's clip into the room, unless it is there from the item before. A damaged clip is reported when it is
+ * read; a clip that is known to be damaged is not read.
+ */
 static vj_status hold_clip(const vj_sampler *sampler, vj_sample_room *room, int64_t number)
 {
     const int64_t clip = sampler->items[number].clip;

@@ -7,7 +7,9 @@
 
 #include "base/rng.h"
 
-/* Clips drawn in vain before the settings are called impossible: published settings need a second draw for 2 % of them.
+/*
+ * So many draws of a clip without context or without target mean that the settings are impossible. With the published
+ * settings 2 % of clips need a second draw.
  */
 enum { MAX_DRAWS = 10000 };
 
@@ -62,13 +64,13 @@ void vj_mask_block_size(int size[3], const vj_mask_settings *settings, vj_grid g
     size[2] = block_columns(area, aspect, grid);
 }
 
-/* Tubelets that may hold context: all, or the first ones (causal). */
+/* Return the number of tubelets that may contain context: all, or with causal masks the first ones. */
 static int context_tubelets(vj_grid grid, double max_temporal_keep)
 {
     return min_int(grid.t, max_int(1, (int)(grid.t * max_temporal_keep)));
 }
 
-/* All cells 1 where context may be, 0 behind it. */
+/* Set the cells of tubelets that may contain context to 1, the others to 0. */
 static void open_cells(uint8_t *cells, vj_grid grid, double max_temporal_keep)
 {
     const int visible = context_tubelets(grid, max_temporal_keep) * grid.y * grid.x;
@@ -229,7 +231,7 @@ vj_status vj_masks_sample(vj_mask_lists *lists, const vj_config *config, vj_grid
     VJ_ASSERT(first >= batch_begin && first + count <= batch_end && count <= lists->capacity);
     VJ_ASSERT(lists->masks == config->mask.count && lists->tokens == vj_grid_tokens(grid));
 
-    /* Lists that are not cut to one length are cut each to its own: groups of one clip. */
+    /* If lists are not cut to a common length, each clip is a group of its own. */
     const int64_t group = config->mask.cut == VJ_CUT_GROUP ? config->mask.group : 1;
     const int64_t group_begin = first - (first - batch_begin) % group;
     lists->clips = count;
@@ -265,7 +267,8 @@ static int extreme_block_area(const vj_mask_settings *settings, vj_grid grid, in
             const double high_w = w == 0 ? INFINITY : area / ((w - 0.5) * (w - 0.5));
             const double low = fmax(settings->aspect[0], fmax(low_h, low_w));
             const double high = fmin(settings->aspect[1], fmin(high_h, high_w));
-            if (low > high * (1 + 1e-9)) continue; /* too many pairs do no harm, a missing one would */
+            /* bounds may be too wide, but not too narrow, so a pair in doubt is included */
+            if (low > high * (1 + 1e-9)) continue;
             if (extreme < 0 || (largest ? h * w > extreme : h * w < extreme)) extreme = h * w;
         }
     return extreme;
@@ -284,7 +287,10 @@ void vj_masks_bounds(const vj_config *config, vj_grid grid, int generator, int64
         const int longest = max_int(1, (int)(grid.t * settings->temporal_scale[1]));
         const int smallest = extreme_block_area(settings, grid, (int)(plane * settings->spatial_scale[0]), false);
         const int largest = extreme_block_area(settings, grid, (int)(plane * settings->spatial_scale[1]), true);
-        /* Fewest masked: all blocks on one place, reaching past the visible tubelets. Most: none overlap. */
+        /*
+         * The fewest cells are masked if all blocks lie on one place and reach beyond the visible tubelets, the most if
+         * none overlap.
+         */
         const int64_t fewest = (int64_t)max_int(0, shortest - (grid.t - visible)) * smallest;
         const int64_t most = (int64_t)settings->blocks * min_int(longest, visible) * largest;
         *context_max = (int64_t)visible * plane - fewest;

@@ -7,7 +7,7 @@
     1e-5f /* the target's norm has torch's default, unlike the networks' (docs/method.md, section 17, number 3) */
 #define VJ_PIXEL_EPS 1e-6f
 
-/* Memory that keeps its place: the index arrays are filled before the rest is placed. */
+/* Place the memory that does not move: index arrays are filled before the activations are placed. */
 static vj_status take_fixed(vj_model *m, vj_arena *arena)
 {
     m->losses = vj_arena_take(arena, (m->bounds.masks + 1) * (int64_t)sizeof *m->losses);
@@ -306,7 +306,7 @@ int64_t vj_model_reserved(const vj_model *m, int64_t bytes)
 vj_status vj_model_reserve(vj_model *m, int64_t bytes)
 {
     if (bytes <= m->memory_bytes) return VJ_OK;
-    vj_device_free(m->be, m->memory); /* a microbatch leaves nothing in it that the next one reads */
+    vj_device_free(m->be, m->memory); /* no microbatch reads what the one before has left in it */
     m->memory_bytes = vj_model_reserved(m, bytes);
     m->memory = vj_device_alloc(m->be, m->memory_bytes);
     if (!m->memory) m->memory_bytes = 0;
@@ -340,7 +340,8 @@ vj_status vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_
     vj_phase_enter(m->be, VJ_PHASE_DATA);
     VJ_TRY(place_activations(m, lists));
     vj_ragged_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
-    if (!accumulate) vj_trainable_round(&m->trained); /* else as for the microbatch before; frames travel meanwhile */
+    /* The bf16 copies of the weights serve all microbatches of a step. */
+    if (!accumulate) vj_trainable_round(&m->trained);
     vj_input_upload(clips, &m->room, m->be, m->clips, n, s);
     vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
 

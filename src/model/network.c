@@ -127,7 +127,7 @@ void vj_network_backward(const vj_network *net, vj_backend *be, vj_weights weigh
                           e->rstd, w + net->encoder.norm_weight, NULL, 0, accumulate, rows->rows, D);
     vj_gradient_made(hook, be, net->encoder.norm_weight);
     vj_stack_backward(&net->encoder, be, weights, g, memory, rows, scratch, accumulate, hook);
-    float *dtokens = e->picked ? e->tokens : scratch->dx; /* the tokens are not needed once they are gathered */
+    float *dtokens = e->picked ? e->tokens : scratch->dx; /* tokens are not needed after the gather */
     if (e->picked) {
         vj_fill(be, dtokens, 0.0f, e->clips * net->tokens * D);
         vj_scatter_add_rows(be, dtokens, scratch->dx, e->picked, rows->rows, D);

@@ -65,7 +65,10 @@ int64_t vj_param_before(const vj_param *p, int share, int64_t at)
     return at / row * run + (inside < 0 ? 0 : inside > run ? run : inside);
 }
 
-/* Where element `held` of a share stands in the whole tensor; *n elements from there on follow one another in both. */
+/*
+ * Return the position in the whole tensor of element `held` of a share; the *n elements from there on are contiguous in
+ * both.
+ */
 static int64_t stretch(const vj_param *p, int share, int64_t held, int64_t end, int64_t *n)
 {
     const int64_t run = p->count / p->runs, left = run - held % run;
@@ -117,7 +120,7 @@ static double start_std(const vj_param *p, vj_init init, int zero_mask_tokens)
     return sqrt(1.0 / fan_in) / (p->start == VJ_START_RESIDUAL ? sqrt(2.0 * p->layer) : 1.0);
 }
 
-/* The next n values of a tensor to `host`; NULL: only passed over. */
+/* Draw the next n values of a tensor into `host`; if it is NULL, only skip them. */
 static void draw(vj_rng *rng, double std, float *host, int64_t n)
 {
     for (int64_t j = 0; j < n; j++) {

@@ -162,7 +162,7 @@ void vj_stack_work_take(vj_stack_memory *memory, const vj_stack *stack, vj_arena
     for (int l = 0; l < stack->depth; l++) {
         vj_block_memory *m = &memory->block[l];
         if (!memory->gradient) {
-            /* The stream is updated in place; statistics, log-sum-exp and pre are not kept. */
+            /* Without gradient: the stream is updated in place, and statistics, log-sum-exp and pre are not kept. */
             *m = (vj_block_memory){.qkv = shared.qkv, .attended = shared.attended};
         } else if (memory->recompute == VJ_RECOMPUTE_BLOCK) {
             *m = shared;
@@ -233,7 +233,7 @@ static void add_to_stream(const vj_stack *s, vj_backend *be, const vj_stack_memo
 
 /* ------------------------------------------------------------------------------------------------ forward */
 
-/* x + Attn(LN1 x), up to the attention's output. */
+/* Compute the first part of a block, x + Attn(LN1 x), up to the output of attention. */
 static void attend(const vj_stack *s, const vj_block *b, vj_backend *be, vj_weights weights,
                    const vj_stack_memory *memory, const vj_block_memory *m, const float *x, const vj_rows *rows)
 {
@@ -249,7 +249,7 @@ static void attend(const vj_stack *s, const vj_block *b, vj_backend *be, vj_weig
     vj_attention_forward(be, m->attended, m->lse, m->qkv, rows, A, s->share_heads);
 }
 
-/* The rest, up to the hidden layer of the MLP. */
+/* Compute the second part, up to the hidden layer of the MLP. */
 static void widen(const vj_stack *s, const vj_block *b, vj_backend *be, vj_weights weights,
                   const vj_stack_memory *memory, const vj_block_memory *m, const float *x, const vj_rows *rows)
 {
@@ -275,7 +275,7 @@ void vj_stack_forward(const vj_stack *s, vj_backend *be, vj_weights weights, vj_
         const vj_block *b = &s->block[l];
         vj_block_memory *m = &memory->block[l];
         float *x = stream(s, memory, l, R);
-        if (!memory->gradient) m->middle = x; /* own rows of these R, which may be fewer than there is memory for */
+        if (!memory->gradient) m->middle = x; /* own rows of these R rows; there may be memory for more */
         attend(s, b, be, weights, memory, m, x, rows);
         widen(s, b, be, weights, memory, m, x, rows);
         add_to_stream(s, be, memory, stream(s, memory, l + 1, R), memory->hidden,
@@ -287,7 +287,7 @@ void vj_stack_forward(const vj_stack *s, vj_backend *be, vj_weights weights, vj_
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
-/* dx of own rows to all ranks, and with it its copy. */
+/* Gather dx of own rows on all ranks, and the copy of dx for products with it. */
 static void gather_gradient(const vj_stack *s, vj_backend *be, const vj_stack_scratch *t, int64_t R)
 {
     gather(s, be, vj_f32(t->dx), R);

@@ -69,7 +69,7 @@ void vj_tensor_device_close(vj_tensor_device *d)
 {
     if (!d) return;
     vj_neighbours_close(&d->neighbours);
-    MPI_Barrier(d->comm); /* nobody frees what another still has open */
+    MPI_Barrier(d->comm); /* no rank may free memory that another rank still has open */
     vj_window_close(&d->window);
     vj_device_free(d->be, d->rooms);
     free(d->share);

@@ -102,7 +102,7 @@ static vj_status divide(vj_gradient_sum *r, int ranks)
     return VJ_OK;
 }
 
-/* Does this rank exchange sums with other nodes? */
+/* Return whether this rank exchanges sums with other nodes. */
 static bool is_speaker(const vj_gradient_sum *r)
 {
     return r->window.node_rank < r->window.speakers;
@@ -352,7 +352,7 @@ static void scatter(vj_gradient_sum *r, int k)
     }
 }
 
-/* Does this node get the sum of a stretch? */
+/* Return whether this node gets the sum of a stretch. */
 static bool gets(const stretch *s, int node)
 {
     return s->node < 0 || s->node == node;

@@ -194,7 +194,7 @@ static void copy(float *to, const float *from, int64_t n)
     memcpy(to, from, (size_t)n * sizeof *to);
 }
 
-/* Does this rank have a term of partial sum p, so that its own vector may take the sum? */
+/* Return whether this rank has a term of partial sum p, so that its own vector may take the sum. */
 static bool has_term(const vj_window *w, const vj_partial *p)
 {
     return w->node_rank >= p->local && w->node_rank < p->local + p->count;
@@ -295,8 +295,8 @@ static void cut_evenly(vj_group *g, int64_t first, int64_t last, int owners)
 }
 
 /*
- * Do all nodes have equally many ranks, and has this node one partial sum, over all its ranks? Then each rank is a
- * speaker.
+ * Return whether all nodes have equally many ranks, and this node has one partial sum, over all its ranks. Then each
+ * rank is a speaker.
  */
 static bool is_whole_node(const vj_group *g, const vj_partial *p)
 {
@@ -310,7 +310,7 @@ void vj_group_allreduce(vj_group *g, float *x, int64_t n)
     pass(g, x, g->cut, g->window.speakers, SUM | ACROSS | GATHER, -1);
 }
 
-/* Stretch by stretch of neighbouring ranks on one node. */
+/* Goes through x in stretches that belong to neighbouring ranks of one node. */
 void vj_group_reduce_scatter(vj_group *g, float *x, const int64_t *first)
 {
     const vj_window *w = &g->window;

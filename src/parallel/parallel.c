@@ -84,7 +84,7 @@ typedef struct {
     char host[HOST];
 } node_entry;
 
-/* " (3 on a, 1 on b)", or " (a, b), 2 on each". */
+/* Write the ranks of each node, " (3 on a, 1 on b)", or " (a, b), 2 on each" if all nodes have equally many. */
 static void name_nodes(const node_entry *node, int nodes, char *text, size_t bytes)
 {
     bool equal = true;

@@ -70,7 +70,7 @@ typedef struct {
     void *user;
 } sum;
 
-/* Is the tree over the partial sums [i, j) the one that `add` follows? */
+/* Return whether the tree over the partial sums [i, j) is the one that `add` follows. */
 static bool is_plain(const vj_partials *p, int i, int j)
 {
     for (int k = i + 1; k < j && p->of_ranks; k++)

@@ -1,6 +1,6 @@
 /*
  * The memory and the counters of a window (window.h): how ranks of a node share memory and wait for one another. Which
- * ranks are on which node is window.c's. vj_window_tell(), _least(), _idle() and _wait() are implemented with it. The
+ * ranks are on which node is window.c's. vj_window_set(), _min(), _idle() and _wait() are implemented with it. The
  * simulation of many ranks in one process (analysis/scaling/simulation) has an implementation of its own. Private to
  * this folder.
  */

@@ -1,13 +1,14 @@
 /* Opens clips and encoders, and returns batches to encode. */
 #include "probe/frozen.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <xxhash.h>
 
+#include "base/number.h"
 #include "base/rng.h"
+#include "base/sort.h"
 #include "ckpt/ckpt.h"
 #include "model/flops.h"
 #include "parallel/parallel.h"
@@ -32,12 +33,6 @@ vj_status vj_frozen_split_paths(vj_strings *paths, const char *text)
     return VJ_OK;
 }
 
-static int compare_numbers(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static vj_status choose(vj_frozen *f)
 {
     int64_t all = vj_clips_count(f->clips), limit = f->config->embed.limit;
@@ -46,7 +41,7 @@ static vj_status choose(vj_frozen *f)
     if (!f->chosen) return vj_raise(VJ_ERR_MEMORY, "no memory to choose %lld clips", (long long)f->n);
     for (int64_t i = 0; i < f->n; i++)
         f->chosen[i] = f->n < all ? vj_permute((uint64_t)f->config->run.seed, 0, all, i) : i;
-    qsort(f->chosen, (size_t)f->n, sizeof *f->chosen, compare_numbers);
+    vj_sort_integers(f->chosen, f->n);
     return VJ_OK;
 }
 
@@ -115,11 +110,6 @@ vj_status vj_frozen_start(vj_frozen *f, int64_t begin, int64_t end)
     return status;
 }
 
-static bool is_listed(const int64_t *list, int64_t n, int64_t clip)
-{
-    return n > 0 && bsearch(&clip, list, (size_t)n, sizeof clip, compare_numbers) != NULL;
-}
-
 vj_status vj_frozen_next(vj_frozen *f, vj_batch *batch, double *wait_s)
 {
     VJ_TRY(vj_loader_next(f->loader, batch, wait_s));
@@ -142,10 +132,10 @@ vj_status vj_frozen_leave_out(vj_frozen *f, int64_t *count, uint64_t *failed)
     VJ_TRY(vj_gather_numbers(&all, &total, f->damaged, f->damaged_count, f->comm));
     f->damaged_count = 0;
     *count = total;
-    if (total > 0) qsort(all, (size_t)total, sizeof *all, compare_numbers);
+    vj_sort_integers(all, total);
     for (int64_t i = 0; i < f->n; i++) {
         const int64_t clip = f->chosen[i];
-        const bool out = is_listed(all, total, clip);
+        const bool out = vj_sorted_find(all, total, clip) >= 0;
         for (int l = 0; out && l < vj_clips_label_count(f->clips); l++)
             failed[l] += vj_clips_labels(f->clips, clip)[l] >= 0;
         if (!out) f->chosen[kept++] = clip;
@@ -180,10 +170,7 @@ static vj_status parse_random(const char *text, int64_t default_seed, int *rando
         *init = rules[i].init;
         *seed = default_seed;
         if (!*rest) return VJ_OK;
-        char *end;
-        errno = 0;
-        *seed = strtoll(rest + 1, &end, 10);
-        if (errno == 0 && end != rest + 1 && !*end) return VJ_OK;
+        if (vj_parse_whole(rest + 1, INT64_MIN, INT64_MAX, seed)) return VJ_OK;
     }
     return vj_raise(VJ_ERR_USAGE, "'%s' is neither random:published[:SEED] nor random:fan_in[:SEED]", text);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "base/sort.h"
 
 int32_t vj_metrics_rank(const double *scores, int classes, int32_t label)
 {
@@ -194,12 +195,6 @@ double vj_metrics_resampled(const vj_resampled *difference, const int32_t *drawn
     return 100.0 * (double)sum / (double)(n * difference->runs);
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double quantile(const double *sorted, int64_t n, double q)
 {
     const double place = q * (double)(n - 1);
@@ -209,7 +204,7 @@ static double quantile(const double *sorted, int64_t n, double q)
 
 void vj_metrics_interval(double *low, double *high, double *values, int64_t n)
 {
-    qsort(values, (size_t)n, sizeof *values, compare_doubles);
+    vj_sort_doubles(values, n);
     *low = quantile(values, n, 0.025);
     *high = quantile(values, n, 0.975);
 }

@@ -10,16 +10,11 @@
 #include <xxhash.h>
 
 #include "base/rng.h"
+#include "base/sort.h"
 
 /* Keys of the permutations of a class and of all samples, different from each other and from those of the epochs. */
 #define CLASS_KEY   UINT64_C(0x100000000)
 #define UNIFORM_KEY UINT64_C(0x200000000)
-
-static int compare_numbers(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
 
 /* Take the first round(part x n) of the permuted members, at least one if there is any. */
 static int64_t take(int64_t *chosen, const int64_t *members, int64_t n, double part, uint64_t seed, uint64_t key)
@@ -61,7 +56,7 @@ vj_status vj_split_choose(int64_t *chosen, int64_t *chosen_count, vj_split_rule 
         const uint64_t key = rule == VJ_SPLIT_CLASS ? CLASS_KEY + (uint64_t)g : UNIFORM_KEY;
         used += take(chosen + used, members + first[g], first[g + 1] - first[g], part, seed, key);
     }
-    qsort(chosen, (size_t)used, sizeof *chosen, compare_numbers);
+    vj_sort_integers(chosen, used);
     *chosen_count = used;
     free(members);
     free(first);
@@ -143,8 +138,7 @@ static vj_status refuse(const source *s, const char *what)
 static int64_t find(const vj_split_samples *s, int64_t id)
 {
     if (!s->id) return id >= 0 && id < s->count ? id : -1;
-    const int64_t *at = bsearch(&id, s->id, (size_t)s->count, sizeof *s->id, compare_numbers);
-    return at ? at - s->id : -1;
+    return vj_sorted_find(s->id, s->count, id);
 }
 
 static vj_status read_numbers(source *s, int64_t *chosen, int64_t *n, const vj_split_samples *samples)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/number.h"
 #include "base/output.h"
 #include "base/program.h"
 #include "demo/scene.h"
@@ -27,11 +28,7 @@ static const char *const split_names[VJ_SPLITS] = {"train", "val"};
 static vj_status number_from(const char *text, const char *name, int64_t fallback, int64_t multiple, int64_t *value)
 {
     *value = fallback;
-    if (!text) return VJ_OK;
-    char *end;
-    errno = 0;
-    *value = strtoll(text, &end, 10);
-    if (*text == '\0' || *end != '\0' || errno != 0 || *value < 0 || *value > 10000000 || *value % multiple != 0)
+    if (text && (!vj_parse_whole(text, 0, 10000000, value) || *value % multiple != 0))
         return vj_raise(VJ_ERR_USAGE, "%s %s: expected a whole number from 0 to 10000000%s", name, text,
                         multiple > 1 ? " that is a multiple of 64 (8 appearances x 8 motions, balanced)" : "");
     return VJ_OK;

@@ -1,6 +1,7 @@
 /* vjepa-evaluate: trains and tests all probes of a campaign in one pass over clips and frozen encoders. */
 #include <malloc.h>
 
+#include "base/number.h"
 #include "base/program.h"
 #include "evaluate/evaluate.h"
 #include "parallel/parallel.h"

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/number.h"
 #include "base/output.h"
 #include "base/program.h"
 #include "ckpt/ckpt.h"

@@ -1,6 +1,7 @@
 /* vjepa-probe: trains and tests probes on frozen features, to compare what encoders have learned. */
 #include <stdlib.h>
 
+#include "base/number.h"
 #include "base/program.h"
 #include "parallel/parallel.h"
 #include "probe/campaign.h"

@@ -44,7 +44,7 @@ vj_status vj_kernels_agree(const vj_backend *be, MPI_Comm comm)
                  "bits. Start all ranks on the same kind of node, or with the same VJ_ISA (avx2, portable, ...) and "
                  "VJ_PRODUCTS (own, ...) that all of them have",
                  rank, mine.host, title(&mine.kernels, here), first.host, title(&first.kernels, there));
-    return vj_agree(comm, status); /* nobody ends the job before that is said */
+    return vj_agree(comm, status); /* no rank may end the job before the message is printed */
 }
 
 vj_status vj_backend_open_alike(vj_backend **be, const char *name, vj_precision precision, const vj_place *place,

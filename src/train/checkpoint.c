@@ -11,7 +11,7 @@
 
 #include "parallel/parallel.h"
 
-/* Place of a tensor in device memory: element e of this rank's share is device[e - origin]. */
+/* A tensor in device memory: element e of this rank's share is device[e - origin]. */
 typedef struct {
     const vj_param *param;
     float *device;
@@ -56,7 +56,7 @@ static void add(tensor_list *list, const vj_params *ps, vj_network_part part, co
     }
 }
 
-/* A tensor of which the tensor group's ranks hold rows. */
+/* Return whether the ranks of the tensor group hold different rows of this tensor. */
 static bool rows_divided(const vj_param *p)
 {
     return p->shares > 1 && p->runs != p->dim[0];
@@ -236,9 +236,10 @@ static bool next_turn(const tensor_list *list, int size, turn *t)
 }
 
 /*
- * Go on to this rank's next block and assemble it in `whole`, taking part in those of the others that come before. With
- * `whole` NULL: to the end, and what is this rank's is dropped. All ranks of the group go through all blocks in the
- * same order, each at the speed at which it writes. False: there was none.
+ * Go on to this rank's next block and assemble it in `whole`; on the way, send this rank's part of the blocks that
+ * other ranks write. With `whole` NULL, go on to the end of all blocks, dropping this rank's own. All ranks of the
+ * group go through all blocks in the same order, each at the speed at which it writes. Returns false if there was no
+ * block left.
  */
 static bool assemble_next(vj_checkpoint *c, float *whole)
 {
@@ -354,7 +355,7 @@ vj_status vj_checkpoint_begin(vj_checkpoint *c, const char *dir, const vj_ckpt_s
     if (c->snapshot) vj_event_follow(be, now);
     c->turn = (turn){.last = -1};
     const vj_status status = vj_ckpt_begin(c->writer, dir, state, get, c);
-    if (status == VJ_OK && c->work) assemble_next(c, NULL); /* the others may still be waiting for their blocks */
+    if (status == VJ_OK && c->work) assemble_next(c, NULL); /* other ranks may still need parts of this one */
     vj_event_record_again(be, c->copied);
     vj_lane_enter(be, lane);
     return status;

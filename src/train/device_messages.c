@@ -1,4 +1,6 @@
-/* Asks MPI, then tries it: a library that wrongly claims to accept device memory would corrupt gradients. */
+/*
+ * Asks MPI whether it accepts device memory, then tries it: a library that claims it wrongly would corrupt gradients.
+ */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1 /* RTLD_DEFAULT */
 #endif
@@ -32,7 +34,10 @@ static float expected(int rank, int64_t i)
     return (float)(((int64_t)rank * 7919 + i * 31 + 1) % (1 << 24));
 }
 
-/* Everybody sends n floats to the next rank. Of what arrives nothing may be missing, and nothing beside it changed. */
+/*
+ * Send n floats from each rank to the next one, and check that all of them arrive and that nothing beside them is
+ * changed.
+ */
 static vj_status try_length(vj_backend *be, MPI_Comm across, float *device, float *host, int n)
 {
     const int rank = vj_comm_rank(across), size = vj_comm_size(across), from = (rank + size - 1) % size;

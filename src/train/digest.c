@@ -91,7 +91,7 @@ static void hash_run(vj_digest *d, uint64_t *word)
     const vj_params *ps = params(d);
     const struct {
         float *device;
-        uint16_t *copies; /* of its matrices; NULL: ranks that have the vector have it exactly */
+        uint16_t *copies; /* bf16 copies of its matrices, compared in their place; NULL: compare the vector itself */
         int64_t first, last;
     } vector[VECTORS] = {
         [WEIGHTS] = {o->trained->weights, o->gather.rounded ? o->trained->rounded_weights : NULL, 0, ps->total},
@@ -161,17 +161,20 @@ static const vj_param *find_tensor(const vj_digest *d, int word)
     MPI_Comm alike = is_sharded(d, word) ? l->tensor : is_divided(word) ? l->data : l->world;
     int found = ps->count;
     for (int i = ps->count - 1; i >= 0; i--) {
-        /* The largest, and the complement of the smallest. */
-        uint64_t most[2] = {d->tensor[word / 2 * ps->count + i], ~d->tensor[word / 2 * ps->count + i]};
+        /* One maximum gives both the largest value and the smallest, which is sent as its complement. */
+        uint64_t max[2] = {d->tensor[word / 2 * ps->count + i], ~d->tensor[word / 2 * ps->count + i]};
         if (is_divided(word) != (ps->item[i].shares > 1)) continue;
-        MPI_Allreduce(MPI_IN_PLACE, most, 2, MPI_UINT64_T, MPI_MAX, alike);
-        if (most[0] != ~most[1]) found = i;
+        MPI_Allreduce(MPI_IN_PLACE, max, 2, MPI_UINT64_T, MPI_MAX, alike);
+        if (max[0] != ~max[1]) found = i;
     }
     MPI_Allreduce(MPI_IN_PLACE, &found, 1, MPI_INT, MPI_MIN, l->world);
     return &ps->item[found];
 }
 
-/* "rank 3 on node17, rank 5 on node18 and 6 more": who is without a majority. Collective; the text is rank 0's. */
+/*
+ * Describe the ranks that differ from the majority: "rank 3 on node17, rank 5 on node18 and 6 more". The text is
+ * written on rank 0. Collective.
+ */
 static void name_ranks(const vj_digest *d, int word, char *text, size_t bytes)
 {
     enum { NAMED = 16, HOST = MPI_MAX_PROCESSOR_NAME };

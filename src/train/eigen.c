@@ -4,7 +4,10 @@
 #include <math.h>
 #include <stddef.h>
 
-/* LAPACK, eigenvalues of a symmetric matrix; the hidden string lengths are Fortran's. */
+/*
+ * LAPACK: eigenvalues of a symmetric matrix. The last two arguments are lengths of strings, which Fortran passes
+ * hidden.
+ */
 extern void dsyev_(const char *job, const char *triangle, const int *n, double *a, const int *lda, double *values,
                    double *work, const int *work_size, int *info, size_t job_length, size_t triangle_length);
 

@@ -13,7 +13,7 @@
 
 enum { HOST_BYTES = 65 };
 
-/* In quotes, as CSV wants a text that may hold commas or quotes. */
+/* Write a cell of CSV in quotes, on one line, because the text may contain commas and quotes. */
 static void put_quoted(FILE *out, const char *text)
 {
     fputc('"', out);
@@ -24,7 +24,7 @@ static void put_quoted(FILE *out, const char *text)
     fputc('"', out);
 }
 
-/* The text of one line; NULL: no memory. To be freed. */
+/* Return the text of one line, to be freed with free(); NULL if there is no memory. */
 static char *line_of(const char *event, int64_t step, int ranks, const char *why, bool first)
 {
     char *text = NULL, host[HOST_BYTES] = "", date[32] = "";

@@ -6,7 +6,7 @@
 #include "model/masks.h"
 #include "model/network.h"
 
-/* One tree sums microbatches and ranks (parallel/tree.h). */
+/* With reproducible, one tree sums over microbatches and ranks (parallel/tree.h). */
 static bool even_tree(int data_ranks, int64_t microbatches)
 {
     return (data_ranks & (data_ranks - 1)) == 0 && microbatches % data_ranks == 0;

@@ -14,18 +14,21 @@
 #include "train/weight_gather.h"
 
 enum {
-    LOOK_STEPS = 4, /* steps whose masks are drawn */
-    LOOK_MICROBATCHES =
+    SAMPLED_STEPS = 4, /* steps whose masks are drawn */
+    SAMPLED_MICROBATCHES =
         128,          /* microbatches drawn at most: the largest of so many is close to the largest of thousands */
     BLOCK = 4 << 20,  /* bytes of a rank's share that group.c exchanges between nodes at a time */
     WINDOW = 6 << 20, /* bytes of a group's windows that a rank touches, its own and those of its neighbours */
     PROGRAM_LATER = 10 << 20, /* bytes that libraries allocate during a run; measured 5 to 17 MiB */
-    /* Of a device: a lane's tables (src/kernels/cuda/cuda.h), and what cuBLASLt works in (products.c). Of the host: a
-       lane's staging, as much as its tables; a view. */
+    /*
+     * On a device: the tables of a lane (src/kernels/cuda/cuda.h) and the workspace of cuBLASLt (products.c). On the
+     * host: the staging buffer of a lane, as large as its tables.
+     */
     TABLES = 16 << 20,
     WORKSPACE = 32 << 20,
-    TIMED_VALUES = 2 * 16384 * 1024 + 1024 * 1024, /* of the products that are timed at the start (candidates.c), */
-    TIMED_GRADIENT = 1024 * 1024                   /* and the floats of their gradient */
+    TIMED_VALUES =
+        2 * 16384 * 1024 + 1024 * 1024, /* operands of products that are timed at the start (candidates.c), */
+    TIMED_GRADIENT = 1024 * 1024        /* and the floats of their gradient */
 };
 
 static int64_t lesser(int64_t a, int64_t b)
@@ -33,16 +36,16 @@ static int64_t lesser(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Activations of the microbatches of rank 0. */
-static vj_status look_at_masks(vj_model *m, const vj_config *c, int data_ranks)
+/* Place the activations of rank 0's microbatches of the first steps, which sets m->used_bytes to the largest. */
+static vj_status sample_masks(vj_model *m, const vj_config *c, int data_ranks)
 {
     vj_mask_lists lists;
     int64_t first, last;
     vj_split(c->train.batch / c->train.microbatch, data_ranks, 0, &first, &last);
-    last = lesser(last, LOOK_MICROBATCHES);
+    last = lesser(last, SAMPLED_MICROBATCHES);
     VJ_TRY(vj_mask_lists_create(&lists, c->mask.count, c->train.microbatch, m->net.tokens));
     vj_status status = VJ_OK;
-    for (int64_t step = 0; step < LOOK_STEPS; step++)
+    for (int64_t step = 0; step < SAMPLED_STEPS; step++)
         for (int64_t at = first; at < last && status == VJ_OK; at++) {
             status = vj_masks_sample(&lists, c, m->net.grid, step, step * c->train.batch + at * c->train.microbatch,
                                      c->train.microbatch);
@@ -68,8 +71,8 @@ static vj_status largest_slice(const vj_config *c, const vj_params *ps, int data
 }
 
 /*
- * Kernels pack the smaller operand of a product, at most so many values deep at a time, six bytes a value; and some MiB
- * per thread.
+ * Bytes of packed operands: kernels pack the smaller operand of a product in pieces at most DEPTH values deep, with
+ * VALUE bytes a value, and need some MiB per thread besides.
  */
 static int64_t packed_bytes(const vj_model *m, const vj_ragged_bounds *b, int threads)
 {
@@ -87,7 +90,7 @@ static int64_t rounded_bytes(const vj_config *c, int64_t weights)
                : 0;
 }
 
-/* Its own sums, the sums over all ranks for the eigenvalues, and the sums that a tree keeps. */
+/* Bytes of vj_spectrum: its own sums, the sums over all ranks for the eigenvalues, and the sums that a tree keeps. */
 static int64_t spectrum_bytes(const vj_model *m, int kept)
 {
     const int64_t cells = (int64_t)m->net.shape.width * m->net.shape.width, width = (int64_t)sizeof(double);
@@ -95,8 +98,10 @@ static int64_t spectrum_bytes(const vj_model *m, int kept)
     return cells * ((int64_t)sizeof(float) + width + kept * width);
 }
 
-/* Of a background checkpoint the copy that it is written from. Data ranks divide it evenly, tensor ranks each tensor by
- * blocks. With parallel.zero the first rank writes what it updates, `slice` of the flat vector. */
+/*
+ * Bytes of the copy that a background checkpoint is written from. Data ranks divide it evenly, tensor ranks divide each
+ * tensor by blocks. With parallel.zero the first rank writes what it updates, `slice` elements of the flat vector.
+ */
 static int64_t checkpoint_bytes(const vj_params *ps, const vj_config *c, bool target, int data_ranks, int64_t slice)
 {
     double elements = 0;
@@ -111,8 +116,10 @@ static int64_t checkpoint_bytes(const vj_params *ps, const vj_config *c, bool ta
     return (int64_t)elements * (int64_t)sizeof(float);
 }
 
-/* The in-run watch (probe/watch.h): features of all its clips on rank 0, batches read ahead; and what it has where the
- * encoder computes. */
+/*
+ * Bytes of the in-run watch (probe/watch.h) in host memory: on rank 0 the features of all its clips, and batches read
+ * ahead.
+ */
 static int64_t watch_bytes(const vj_model *m, const vj_config *c, vj_loader_bytes loader)
 {
     const int64_t word = (int64_t)sizeof(float), clips = 2 * c->watch.clips, width = m->net.shape.width;
@@ -121,6 +128,8 @@ static int64_t watch_bytes(const vj_model *m, const vj_config *c, vj_loader_byte
     const int64_t unit = clips * width * (int64_t)sizeof(double); /* mean tokens of length 1, for the neighbours */
     return values * word + unit + 2 * c->train.microbatch * loader.sample + c->data.threads * loader.thread;
 }
+
+/* The same in the memory of the device that computes: its encoder, batches of features, positions, frames. */
 static int64_t watch_pass_bytes(const vj_model *m, const vj_config *c, vj_loader_bytes loader)
 {
     const bool host = vj_backend_is_host(c->train.backend);
@@ -143,9 +152,9 @@ static int64_t on_the_way_bytes(const vj_config *c, int64_t nodes, int64_t besid
 }
 
 /*
- * What the kernels of a device work in: most is asked for by the gradient of the patches' weight, for bf16 copies of
- * what comes back to the patches, and of these if they are targets too: both are floats. In fp32 by sums over rows, of
- * which there are at most 1024 parts.
+ * Bytes of the scratch memory of a device's kernels. In bf16 the gradient of the patch embedding needs most of it: bf16
+ * copies of the gradient of its output, and of the patches if they are targets too, because both are floats. In fp32
+ * sums over rows need most; they have at most 1024 parts.
  */
 static int64_t scratch_bytes(const vj_model *m, const vj_config *c)
 {
@@ -156,7 +165,7 @@ static int64_t scratch_bytes(const vj_model *m, const vj_config *c)
     return vj_precision_of(c) == VJ_BF16 && copies > parts ? copies : parts;
 }
 
-/* Memory of a device that is not the host. The other lane sums over data ranks. */
+/* Bytes of other buffers of a device that is not the host. A second lane is used for sums over data ranks. */
 static int64_t device_buffers(const vj_model *m, const vj_config *c, int data_ranks, vj_loader_bytes loader)
 {
     const vj_params *ps = &m->net.params;
@@ -191,7 +200,7 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     const int64_t word = (int64_t)sizeof(float), tokens = m->net.tokens;
     const vj_params *ps = &m->net.params;
     int64_t slice, first, last;
-    VJ_TRY(look_at_masks(m, c, data_ranks));
+    VJ_TRY(sample_masks(m, c, data_ranks));
     VJ_TRY(largest_slice(c, ps, data_ranks, &slice));
     vj_split(c->train.batch / c->train.microbatch, data_ranks, 0, &first, &last);
     const int groups = (data_ranks > 1) + (c->parallel.tensor > 1);

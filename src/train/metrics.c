@@ -12,23 +12,23 @@
 #include "base/file.h"
 
 /*
- * A file that only grows. Not a FILE: stdio does not say how much of a line was written when the disk became full, so
- * write(2) is used.
+ * A file to which rows are appended, by write(2): if the disk becomes full, stdio would not tell how much of a row was
+ * written.
  */
 typedef struct {
     int fd;
     char path[VJ_PATH + 32];
-    FILE *lines; /* what is not yet in the file is text[done..bytes) */
+    FILE *lines; /* collects rows in `text`, of which [done, bytes) is not in the file yet */
     char *text;
     size_t bytes, done;
-    bool stuck; /* the last write failed, and that was reported */
+    bool stuck; /* the last write failed, which has been reported */
 } record_file;
 
 struct vj_metrics {
     record_file csv, jsonl;
     char *header; /* of metrics.csv, owned; NULL: not written yet */
-    bool agrees;  /* the rows' columns are those of the header, except that it has */
-    int more;     /* so many more behind them, of an earlier start */
+    bool agrees;  /* the columns of rows were compared with the header */
+    int more;     /* columns of the header, from an earlier start, that rows lack; they are at its end */
 };
 
 void vj_metrics_put(vj_metrics_row *row, const char *name, double value)
@@ -38,7 +38,7 @@ void vj_metrics_put(vj_metrics_row *row, const char *name, double value)
     row->value[row->count++] = value;
 }
 
-/* Step of a line, or -1 for a header or an incomplete line. */
+/* Return the step of a line; -1 for a header or an incomplete line. */
 static long long line_step(const char *line)
 {
     long long step;
@@ -47,7 +47,9 @@ static long long line_step(const char *line)
     return -1;
 }
 
-/* Copy the header and the rows up to `step`; a row of each step from 1 on should be there, and if not that is said. */
+/*
+ * Copy the header and the rows up to `step`. There should be a row for each step from 1 on; warn if some are missing.
+ */
 static bool copy_rows(FILE *old, FILE *kept, const char *path, int64_t step, char **kept_header)
 {
     char *line = NULL;
@@ -91,8 +93,8 @@ vj_status vj_metrics_last(const char *path, int64_t *step)
 }
 
 /*
- * A run that begins with its first step where there are rows of one that had no checkpoint to go on from: they are kept
- * beside, PATH.1, PATH.2, ...
+ * Rename a file of an earlier run to PATH.1, PATH.2, ...: this run begins with its first step, because the earlier one
+ * left no checkpoint.
  */
 static vj_status keep_aside(const char *path)
 {
@@ -107,7 +109,7 @@ static vj_status keep_aside(const char *path)
     return VJ_OK;
 }
 
-/* Keep the rows up to `step`; open for appending. */
+/* Drop the rows after `step`, and open the file for appending. */
 static vj_status reopen(record_file *file, int64_t step, char **header)
 {
     const char *path = file->path;
@@ -129,7 +131,7 @@ static vj_status reopen(record_file *file, int64_t step, char **header)
     return file->lines ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for rows of %s", path);
 }
 
-/* Write what is in memory, as far as the file system takes it. True: nothing is left. */
+/* Write the rows in memory, as far as the file system accepts them. Returns true if all are written. */
 static bool drain(record_file *file)
 {
     if (fflush(file->lines) != 0) return false; /* text and bytes are right after it */
@@ -149,7 +151,7 @@ static bool drain(record_file *file)
     return true;
 }
 
-/* False: rows are lost. */
+/* Write the rows in memory and close the file. Returns false if rows are lost. */
 static bool close_file(record_file *file)
 {
     bool good = true;
@@ -178,7 +180,7 @@ vj_status vj_metrics_open(vj_metrics **metrics, const char *dir, int64_t step)
 
 enum { MAX_CELLS = 4 * VJ_MAX_COLUMNS };
 
-/* Cut a line at its commas, in place; returns the number of cells, MAX_CELLS at most. */
+/* Cut a line at its commas, in place. Returns the number of cells, at most MAX_CELLS. */
 static int cut(char *line, char *cell[MAX_CELLS])
 {
     int count = 0;
@@ -198,7 +200,10 @@ static int find(char *const *cell, int count, const char *name)
     return -1;
 }
 
-/* The columns of `row`, then those of the old header that it lacks; from[i]: old column that is column i, -1: none. */
+/*
+ * List the columns of `row`, then those of the old header that it lacks. from[i] is the index of column i in the old
+ * header, -1 if it was not there.
+ */
 static int merge_columns(const vj_metrics_row *row, char *const *old, int old_count, const char *name[2 * MAX_CELLS],
                          int from[2 * MAX_CELLS])
 {
@@ -235,8 +240,8 @@ static bool copy_cells(FILE *old, FILE *kept, const char *const *name, const int
 }
 
 /*
- * The run goes on with other columns than it began with (another release, or watch.every): the file is written anew
- * with the columns of both, empty where they were not measured.
+ * Write the file anew with the columns of its header and of the row. They differ if the run goes on with another
+ * release or another watch.every. Cells that were not measured are empty.
  */
 static vj_status change_columns(vj_metrics *m, const vj_metrics_row *row)
 {
@@ -262,7 +267,7 @@ static vj_status change_columns(vj_metrics *m, const vj_metrics_row *row)
     return VJ_OK;
 }
 
-/* Before the first row: write the header, or make the file's header fit. */
+/* Before the first row: write the header, or rewrite the file if its header has other columns. */
 static vj_status agree_on_columns(vj_metrics *m, const vj_metrics_row *row)
 {
     char *names = NULL;

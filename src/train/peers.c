@@ -53,7 +53,7 @@ int64_t vj_peers_bucket(int64_t bucket_mb, int nodes)
 static const vj_sum_device sum_device;
 static void sum_arrays(void *peers, float *out, const float *const *in, int count, int64_t n);
 
-/* Does every rank send only its own memory? MPI cannot send memory that another process shared. */
+/* Return whether every rank sends only its own memory. MPI cannot send memory that another process shares. */
 static bool sends_its_own(const vj_window *w)
 {
     return w->speakers == w->largest && w->partials.most == 1;
@@ -116,7 +116,7 @@ void vj_peers_close(vj_peers *p)
 {
     if (!p) return;
     vj_neighbours_close(&p->of_node);
-    MPI_Barrier(p->comm); /* no rank may free memory that another still has open */
+    MPI_Barrier(p->comm); /* no rank may free memory that another rank still has open */
     vj_gradient_sum_close(p->sum);
     vj_device_gather_close(p->gather);
     vj_window_close(&p->window);

@@ -1,4 +1,4 @@
-/* Takes bf16 where the hardware multiplies it. */
+/* Chooses bf16 if the hardware has instructions for products of bf16. */
 #include "train/precision.h"
 
 #include <stdio.h>

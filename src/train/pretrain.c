@@ -25,7 +25,7 @@
 typedef struct {
     int64_t substituted;     /* clips that this rank's loader replaced so far */
     const char *config_path; /* the file it was read from; borrowed */
-    vj_config *config;       /* owned; train.products is settled when everything is open */
+    vj_config *config;       /* owned; train.products gets its final value when everything is open */
     MPI_Comm comm;
     int rank;
     int64_t steps; /* number of updates of the whole run */
@@ -41,7 +41,7 @@ typedef struct {
     const vj_pretrain_watch *watcher; /* borrowed; NULL: none */
     void *watch;                      /* its state, owned */
     vj_lease *lease;                  /* of the run folder, on rank 0 */
-    vj_ckpt_state state;              /* of the last checkpoint begun, or the start */
+    vj_ckpt_state state;              /* of the last checkpoint that was begun, or of the start */
     double saved_s;                   /* when that was */
     int save_is_due;
     bool training; /* history.csv says that the run has started */
@@ -59,7 +59,7 @@ static void remember(const pretrainer *t, const char *event, int64_t steps_done,
     if (t->rank == 0) vj_history_add(t->config, event, steps_done, t->step->layout.size, why);
 }
 
-/* Global samples consumed or skipped when so many updates are done. */
+/* Return the number of samples, of all ranks, that are consumed or skipped after `steps_done` updates. */
 static int64_t samples_after(const pretrainer *t, int64_t steps_done)
 {
     return steps_done * t->config->train.batch + t->state.skipped_samples;
@@ -67,7 +67,7 @@ static int64_t samples_after(const pretrainer *t, int64_t steps_done)
 
 /* ------------------------------------------------------------------------------------------------ one step */
 
-/* Batches are numbered by their place in the data, which roll-backs move ahead of the updates. */
+/* Batches are numbered by their place in the data, which a roll-back moves ahead of the number of updates. */
 static vj_status start_loader(pretrainer *t)
 {
     const int64_t batch = t->config->train.batch;
@@ -80,7 +80,7 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
 {
     const double begin = vj_now();
     vj_batch batch;
-    MPI_Pcontrol(1); /* tells a profiler of MPI, if there is one, that a step begins */
+    MPI_Pcontrol(1); /* tell an MPI profiler, if there is one, that a step begins */
     vj_stop_took_checkpoint(&t->stop, vj_saver_longest_s(t->saver));
     if (t->rank == 0) vj_stop_look(&t->stop);
     vj_watchdog_enter(t->watchdog, VJ_AT_CLIPS, step);
@@ -101,8 +101,11 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
 
 /* ------------------------------------------------------------------------------------------------ the watch */
 
-/* The first step hardly changes the weights: what they are worth then is what training has to beat. A failure, such as
- * a clip that cannot be read, costs the run one measurement. */
+/*
+ * Measure the features by the in-run watch, every watch.every steps, after the last step and after the first one, which
+ * hardly changes the weights: training has to beat that value. A failure, such as a clip that cannot be read, costs the
+ * run one measurement.
+ */
 static void look_at_features(pretrainer *t, int64_t steps_done, vj_step_report *r)
 {
     const int64_t every = t->config->watch.every;
@@ -118,7 +121,10 @@ static void look_at_features(pretrainer *t, int64_t steps_done, vj_step_report *
 
 /* ------------------------------------------------------------------------------------------------ checkpoints */
 
-/* The update after a healthy step can still spoil the weights; such a checkpoint would bury the good one. */
+/*
+ * Check that the weights are finite before a checkpoint: the update after a healthy step may have made them infinite,
+ * and such a checkpoint would replace the good one.
+ */
 static vj_status check_weights(pretrainer *t, bool *lost)
 {
     double sum;
@@ -194,7 +200,8 @@ static int save_is_due(pretrainer *t, int64_t steps_done, const vj_step_report *
 }
 
 /*
- * Is the checkpoint of this run? The answer is the same on all ranks, so only rank 0 compares, and says what differs.
+ * Check that a checkpoint is of this run. The answer is the same on all ranks, so only rank 0 compares, and reports
+ * what differs.
  */
 static vj_status check_checkpoint(const pretrainer *t, const vj_ckpt_state *old, const char *path)
 {

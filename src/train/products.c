@@ -1,4 +1,7 @@
-/* All ranks time, rank 0 decides: replicas must round alike. */
+/*
+ * Chooses what computes matrix products: all ranks time the candidates and rank 0 decides, because replicas must round
+ * alike.
+ */
 #include "train/products.h"
 
 #include <stdio.h>
@@ -8,7 +11,8 @@
 #include "parallel/parallel.h"
 #include "train/alike.h"
 
-#define SLOW_CHOICE 0.6 /* share of the fastest rate below which something must be wrong with the library */
+/* a library whose rate is below this share of the fastest is probably not the one that was meant */
+#define SLOW_CHOICE 0.6
 #define SLOW_RANK   0.5 /* share of the mean rate below which a rank is reported as slow */
 
 /* The candidate in use: "own" also if train.products names the instruction set of "own", or a library in bf16. */
@@ -35,7 +39,7 @@ static int fastest(const vj_product_rate *rates, int count)
     return best;
 }
 
-/* Would these rates leave the choice as it is, without a warning? */
+/* Return whether these rates would leave the choice as it is, without a warning. */
 static bool content_with(const vj_backend *be, bool choose, const vj_product_rate *rates, int count)
 {
     const int now = in_use(be, rates, count);
@@ -133,7 +137,7 @@ static void put_warning(vj_products *p, const vj_product_rate *rates, int count,
              getenv("VJ_PRODUCTS") ? " and unset VJ_PRODUCTS" : "");
 }
 
-/* The slowest rank, if it is far below the mean. */
+/* Warn of the slowest rank, if its rate is far below the mean. */
 static void put_straggler(vj_products *p, double mine, double mean, MPI_Comm comm)
 {
     struct {

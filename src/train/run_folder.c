@@ -1,4 +1,4 @@
-/* The run folder: made, claimed, checked, complete. */
+/* Creates, claims and checks the run folder, and marks it as complete. */
 #include "train/run_folder.h"
 
 #include <errno.h>
@@ -45,7 +45,7 @@ vj_status vj_run_folder_take(vj_lease **lease, const vj_config *c, bool make, MP
 
 /* ------------------------------------------------------------------------------------------------ what is there */
 
-/* What a run's config.yaml begins with, and that of earlier releases. */
+/* The beginning of a run's config.yaml, and that of earlier releases. */
 static const char config_begin[] = "# The settings of this run, written by vjepa-pretrain.\n";
 static const char earlier_begin[] = "run:\n  dir: \"";
 
@@ -72,7 +72,10 @@ static bool begins_with(const char *path, const char *begin)
     return n >= strlen(begin) && memcmp(text, begin, strlen(begin)) == 0;
 }
 
-/* The files that a run writes to: are those that are there a run's? A configuration that is read is not written. */
+/*
+ * Check that the files to which a run writes, if they exist, were written by a run. config.yaml is not checked if it is
+ * the file that this program reads as its configuration.
+ */
 static vj_status check_files(const vj_config *c, const char *config_path, bool resumes)
 {
     char path[VJ_PATH + NAME_BYTES];
@@ -85,8 +88,8 @@ static vj_status check_files(const vj_config *c, const char *config_path, bool r
     return begins_with(path, earlier_begin) ? VJ_OK : vj_output_check_text(path, config_begin);
 }
 
-/* A folder without a checkpoint: did a run in it have one? */
-static vj_status look_without_checkpoint(const vj_config *c)
+/* Refuse a folder without checkpoints if a run has written some there before. */
+static vj_status refuse_lost_checkpoints(const vj_config *c)
 {
     char path[VJ_PATH + NAME_BYTES];
     int64_t step;
@@ -101,7 +104,7 @@ static vj_status look_without_checkpoint(const vj_config *c)
         c->run.dir, (long long)step, is_there(c, "complete") ? " and is complete" : "");
 }
 
-static vj_status look(const vj_config *c, const char *config_path)
+static vj_status accept(const vj_config *c, const char *config_path)
 {
     struct stat info;
     char path[VJ_PATH];
@@ -111,22 +114,23 @@ static vj_status look(const vj_config *c, const char *config_path)
         return vj_raise(VJ_ERR_USAGE, "run.dir %s is a clip store: a run has a folder of its own", c->run.dir);
     VJ_TRY(vj_ckpt_latest(c->run.dir, path, MPI_COMM_SELF));
     VJ_TRY(check_files(c, config_path, *path != '\0'));
-    return *path ? VJ_OK : look_without_checkpoint(c);
+    return *path ? VJ_OK : refuse_lost_checkpoints(c);
 }
 
 vj_status vj_run_folder_look(const vj_config *c, const char *config_path, MPI_Comm comm)
 {
-    return vj_agree(comm, is_first(comm) ? look(c, config_path) : VJ_OK);
+    return vj_agree(comm, is_first(comm) ? accept(c, config_path) : VJ_OK);
 }
 
 /* ------------------------------------------------------------------------------------------------ two small files */
 
-/* Write NAME in the folder: whole, and on disk when this returns, or not at all. */
+/* Write the file `name` in the folder. When this returns it is complete and on disk, or absent. */
 static vj_status put_file(const vj_config *c, const char *name, const char *text)
 {
     char path[VJ_PATH + NAME_BYTES];
     name_in(c, name, path);
-    vj_file_remove_parts(c->run.dir, name); /* of killed writers; the folder's lease keeps living ones away */
+    /* temporary files of killed writers; the folder's lease excludes living ones */
+    vj_file_remove_parts(c->run.dir, name);
     return vj_file_put_text(path, text);
 }
 
@@ -178,10 +182,10 @@ vj_status vj_run_folder_complete(const vj_config *c, int64_t steps, MPI_Comm com
 
 /* ------------------------------------------------------------------------------------------------ the same run? */
 
-/* A setting of two configurations that may not change inside a run, though the tensors would fit. */
+/* Settings that may not change within a run, although the tensors would fit. */
 typedef struct {
     const vj_config *now;
-    char *old_value[VJ_MAX_SETTINGS]; /* [count] as YAML, of the settings of one configuration; owned */
+    char *old_value[VJ_MAX_SETTINGS]; /* [count] the settings of one configuration as YAML; owned */
     int count, at;
     char key[64], was[256], is[256]; /* the first setting that differs; key "": none */
 } comparison;
@@ -217,7 +221,7 @@ static void compare_value(void *user, const char *key, const char *value, const 
     snprintf(c->is, sizeof c->is, "%s", value);
 }
 
-/* Both configurations were checked, so settings that follow from others are compared too. */
+/* Both configurations have passed vj_config_check(), so derived settings are compared too. */
 static void compare_settings(comparison *c, const vj_config *old, const vj_config *now)
 {
     static const char *const sections[] = {"data", "model", "predictor", "mask", "objective"};
@@ -227,14 +231,14 @@ static void compare_settings(comparison *c, const vj_config *old, const vj_confi
     for (int i = 0; i < c->count; i++) free(c->old_value[i]);
 }
 
-/* Refuse a checkpoint of another run: what differs, what the checkpoint has and what this run has. */
+/* Refuse a checkpoint of another run; the message says what differs, and the value in both. */
 static vj_status refuse_run(const char *path, const char *what, const char *was, const char *is)
 {
     return vj_raise(VJ_ERR_FORMAT, "%s was trained with %s %s, this run has %s: give it the same, or another run.dir",
                     path, what, was, is);
 }
 
-/* The configuration that a checkpoint has, from its text. free(*config), also after a failure. */
+/* Parse the configuration text of a checkpoint. free(*config), also after a failure. */
 static vj_status parse_settings(const char *text, const char *path, vj_config **config)
 {
     vj_config *c = *config = vj_calloc(1, sizeof *c);

@@ -3,11 +3,13 @@
 
 #include <math.h>
 
-/* Seconds without a line after which one is due, whatever log.print_every says: inside the first step, and between
- * steps. */
+/*
+ * After so many seconds without a line one is printed, whatever log.print_every is: within the first step, and between
+ * steps.
+ */
 enum { QUIET_AT_FIRST = 20, QUIET = 60 };
 
-/* A schedule that a short run never leaves is seldom meant: the settings are those of a long one. */
+/* Warn if the warm-up takes the whole schedule: the settings are probably those of a longer run. */
 static void warn_of_warmup(const vj_config *config)
 {
     const vj_schedule schedule = vj_schedules_from(config);
@@ -103,7 +105,7 @@ static vj_status write_row(vj_run_log *record, int64_t step, int64_t samples, in
     return vj_metrics_write(record->metrics, &row);
 }
 
-/* Collapse watch: one alarm when the rank falls below the limit, one line when it is back. */
+/* Watch for a collapse: one alarm when the effective rank falls below the limit, one line when it is above it again. */
 static void watch_rank(vj_run_log *record, int64_t step, const vj_spread *s)
 {
     if (!isfinite(s->effective_rank)) return;

@@ -11,8 +11,9 @@
 
 enum {
     RETRY_S = 120
-}; /* seconds until the next attempt: a full disk rarely has room after one step, and each attempt costs training time
-    */
+    /* seconds until the next attempt: a full disk rarely has room one step later, and each attempt costs training time
+     */
+};
 
 struct vj_saver {
     const vj_config *config; /* borrowed */
@@ -23,12 +24,15 @@ struct vj_saver {
     int64_t step;           /* of the last attempt */
     int64_t good_step;      /* of the newest on disk; 0: none */
     int64_t failures;
-    double begin_s, wait_s; /* of the attempt: when it began, and for how long training stood still */
+    double begin_s, wait_s; /* of the current attempt: when it began, and for how long it stopped training */
     double failed_s;        /* when the last attempt failed */
     double longest_s;       /* from begin to commit */
 };
 
-/* Remove what is not kept, and what killed writers left: it may be the space that the first checkpoint needs. */
+/*
+ * Remove checkpoints that are not kept, and temporary files of killed writers: the first checkpoint may need their
+ * space.
+ */
 static vj_status prune(const vj_saver *s)
 {
     const vj_config *c = s->config;
@@ -88,7 +92,7 @@ static const char *kept(const vj_saver *s, char text[VJ_PATH + 64])
     return text;
 }
 
-/* The rank that failed has reported where and why; the job goes on. */
+/* A checkpoint has failed. The rank that failed has reported where and why, and the job goes on. */
 static void report_failure(vj_saver *s)
 {
     char text[VJ_PATH + 64];
@@ -166,7 +170,7 @@ vj_status vj_saver_finish(vj_saver *s)
     VJ_TRY(vj_saver_wait(s));
     if (!s->failed) return VJ_OK;
     if (s->rank != 0) return VJ_ERR_IO;
-    errno = 0; /* the reason was reported where it was seen */
+    errno = 0; /* the rank that failed has reported the reason */
     return vj_raise(VJ_ERR_IO,
                     "the last checkpoint, of step %lld, could not be written; %s. The same command goes on from there "
                     "when the file system of %s is well",

@@ -16,7 +16,7 @@ vj_schedule vj_schedules_from(const vj_config *config)
         .weight_decay = config->optimizer.weight_decay,
         .final_weight_decay = config->optimizer.final_weight_decay,
         .ema = {config->optimizer.ema[0], config->optimizer.ema[1]},
-        .ema_span = span, /* not rounded, unlike the cosines' length: as published */
+        .ema_span = span, /* not rounded, unlike the length of the cosine schedules, as published */
     };
 }
 

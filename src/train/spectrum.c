@@ -41,7 +41,10 @@ void vj_spectrum_ask(vj_spectrum *s)
     vj_moments_ask(s->moments);
 }
 
-/* Rank 0 alone finds the eigenvalues of the covariance, D^3 operations; all get its answer and its status. */
+/*
+ * Compute the effective rank. Rank 0 alone computes the eigenvalues of the covariance, which takes D^3 operations; all
+ * ranks get its result and its status.
+ */
 static vj_status measure_rank(vj_spectrum *s, MPI_Comm comm, const vj_moments_sums *sums, double *effective_rank)
 {
     double answer[2] = {NAN, VJ_OK}, *covariance = vj_moments_covariance(s->moments, sums, comm);

@@ -1,4 +1,4 @@
-/* One update. Read vj_step_run() first: it is the algorithm. */
+/* One update of pretraining. Read vj_step_run(), at the end of the file, first: it is the algorithm. */
 #include "train/step.h"
 
 #include <math.h>
@@ -14,7 +14,7 @@
 
 /* ------------------------------------------------------------------------------------------------ opening */
 
-/* Divide the clips over the data ranks; all ranks of a tensor group have the same. */
+/* Divide the microbatches of a batch over the data ranks. All ranks of a tensor group get the same clips. */
 static void divide_batch(vj_step *s)
 {
     const vj_config *c = s->config;
@@ -95,36 +95,43 @@ vj_status vj_step_touch(vj_step *s, int64_t number, vj_step_needs *needs)
 /* ------------------------------------------------------------------------------------------------ one step */
 
 /*
- * Sum the measured numbers over the data ranks (they are equal within a tensor group), and let all ranks agree on
- * stopping and writing.
+ * Sum the losses over the data ranks (they are equal within a tensor group), and take the largest of what each rank
+ * measured or was asked for, so that all ranks have the same report and agree on stopping and writing.
  */
 static void share_report(vj_step *s, vj_step_report *r)
 {
+    enum { WAIT, COMM, BACKWARD_COMM, PEAK, STOP, WRITE, NOT_FINITE, MESSAGES, MAXIMA };
     const int masks = s->model->bounds.masks;
-    const int stop = s->asked ? s->asked[VJ_ASK_STOP] : 0, write = s->asked ? s->asked[VJ_ASK_WRITE] : 0;
-    double sums[VJ_MAX_MASKS + 1], most[8] = {r->wait_s, r->comm_s, r->backward_comm_s,  (double)vj_peak_bytes(), stop,
-                                              write,     0,         vj_status_kept() > 0};
+    double sums[VJ_MAX_MASKS + 1], max[MAXIMA] = {
+                                       [WAIT] = r->wait_s,
+                                       [COMM] = r->comm_s,
+                                       [BACKWARD_COMM] = r->backward_comm_s,
+                                       [PEAK] = (double)vj_peak_bytes(),
+                                       [STOP] = s->asked ? s->asked[VJ_ASK_STOP] : 0,
+                                       [WRITE] = s->asked ? s->asked[VJ_ASK_WRITE] : 0,
+                                       [MESSAGES] = vj_status_kept() > 0,
+                                   };
     memcpy(sums, r->by_mask, sizeof r->by_mask);
     sums[masks] = r->penalty;
     bool finite = isfinite(r->norm[VJ_ENCODER]) && isfinite(r->norm[VJ_PREDICTOR]);
     for (int i = 0; i <= masks; i++) finite = finite && isfinite(sums[i]);
-    most[6] = !finite;
+    max[NOT_FINITE] = !finite;
     vj_sum_doubles(s->layout.data, sums, masks + 1);
-    MPI_Allreduce(MPI_IN_PLACE, most, 8, MPI_DOUBLE, MPI_MAX, s->layout.world);
-    if (most[7] > 0.0) vj_fold(s->layout.world);
+    MPI_Allreduce(MPI_IN_PLACE, max, MAXIMA, MPI_DOUBLE, MPI_MAX, s->layout.world);
+    if (max[MESSAGES] > 0.0) vj_fold(s->layout.world);
     r->loss = 0.0;
     for (int i = 0; i < masks; i++) {
         r->loss += sums[i];
         r->by_mask[i] = sums[i] * masks; /* the mean over this mask's targets */
     }
     r->penalty = sums[masks];
-    r->wait_s = most[0];
-    r->comm_s = most[1];
-    r->backward_comm_s = most[2];
-    r->peak_bytes = most[3];
-    r->stop = (int)most[4];
-    r->write = (int)most[5];
-    r->healthy = most[6] == 0.0;
+    r->wait_s = max[WAIT];
+    r->comm_s = max[COMM];
+    r->backward_comm_s = max[BACKWARD_COMM];
+    r->peak_bytes = max[PEAK];
+    r->stop = (int)max[STOP];
+    r->write = (int)max[WRITE];
+    r->healthy = max[NOT_FINITE] == 0.0;
 }
 
 /*
@@ -148,10 +155,9 @@ static void take_losses(vj_step *s, vj_step_report *r)
     r->penalty = sums[masks];
 }
 
-vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *batch, vj_step_report *r)
+/* Start the report of step `step` with what the schedules give for it. */
+static void begin_report(const vj_step *s, int64_t step, vj_step_report *r)
 {
-    const vj_config *c = s->config;
-    const int measure_rank = c->log.rank_every > 0 && (step + 1) % c->log.rank_every == 0;
     *r = (vj_step_report){.lr = vj_schedule_lr(&s->schedule, step + 1),
                           .weight_decay = vj_schedule_weight_decay(&s->schedule, step + 1),
                           .ema = vj_schedule_ema(&s->schedule, step + 1),
@@ -159,28 +165,58 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
                           .watch_knn = NAN,
                           .watch_probe = NAN,
                           .wait_s = r->wait_s};
+}
 
+/*
+ * Draw the masks of the microbatch that begins at clip `at` of the batch, and run it: target encoder, context encoder,
+ * predictor, loss, backward pass.
+ */
+static vj_status run_microbatch(vj_step *s, int64_t step, const vj_batch *batch, int64_t at, vj_step_report *r)
+{
+    const vj_config *c = s->config;
+    const int64_t clips = c->train.microbatch, number = at / clips;
     const vj_input all = {batch->pixels, batch->frames, batch->views, c->data.mean, c->data.std};
-    for (int64_t at = 0; at < batch->count; at += c->train.microbatch) {
-        vj_phase_enter(s->be, VJ_PHASE_DATA);
-        VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, batch->step, batch->first + at, c->train.microbatch));
-        const vj_input clips = vj_input_from(&all, at, &s->model->net.shape);
-        const bool adds = vj_optimizer_before(s->optimizer);
-        VJ_TRY(vj_model_microbatch(s->model, &clips, &s->lists, c->train.batch, adds));
-        vj_optimizer_after(s->optimizer);
-        if (s->optimizer->reproducible)
-            vj_model_ask_losses(s->model, s->asked_losses + at / c->train.microbatch * (s->model->bounds.masks + 1));
-        r->flops += vj_step_flops(&s->model->net, &s->lists);
-        r->context_rows += s->model->packing.context.rows;
-        r->predictor_rows += s->model->packing.predictor.rows;
-        if (s->spectrum)
-            vj_spectrum_add(s->spectrum, s->model->target, c->train.microbatch * s->model->net.tokens, measure_rank);
-        if (s->progress)
-            s->progress(s->listener, step, at / c->train.microbatch + 1, batch->count / c->train.microbatch);
+    const vj_input input = vj_input_from(&all, at, &s->model->net.shape);
+    vj_phase_enter(s->be, VJ_PHASE_DATA);
+    VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, batch->step, batch->first + at, clips));
+    const bool adds = vj_optimizer_before(s->optimizer);
+    VJ_TRY(vj_model_microbatch(s->model, &input, &s->lists, c->train.batch, adds));
+    vj_optimizer_after(s->optimizer);
+    if (s->optimizer->reproducible)
+        vj_model_ask_losses(s->model, s->asked_losses + number * (s->model->bounds.masks + 1));
+    r->flops += vj_step_flops(&s->model->net, &s->lists);
+    r->context_rows += s->model->packing.context.rows;
+    r->predictor_rows += s->model->packing.predictor.rows;
+    if (s->spectrum) {
+        const bool covariance = c->log.rank_every > 0 && (step + 1) % c->log.rank_every == 0;
+        vj_spectrum_add(s->spectrum, s->model->target, clips * s->model->net.tokens, covariance);
     }
+    if (s->progress) s->progress(s->listener, step, number + 1, batch->count / clips);
+    return VJ_OK;
+}
+
+/* Sum the gradient over the ranks. Most of it was summed during the backward pass. */
+static void sum_gradient(vj_step *s)
+{
     vj_phase_enter(s->be, VJ_PHASE_REDUCE);
     vj_optimizer_reduce(s->optimizer);
     vj_model_complete_gradient(s->model);
+}
+
+/* Set the communication times of the report: those since the last report, which include the exchange after the step
+ * before. */
+static void report_communication(vj_step *s, vj_step_report *r)
+{
+    const double comm_s = s->optimizer->comm_s + (s->tensor ? s->tensor->comm_s : 0.0);
+    r->comm_s = comm_s - s->reported_comm_s;
+    r->backward_comm_s = s->optimizer->backward_s - s->reported_backward_s;
+    s->reported_comm_s = comm_s;
+    s->reported_backward_s = s->optimizer->backward_s;
+}
+
+/* Download the gradient's norms and the losses, waiting for the device once, and make the report equal on all ranks. */
+static vj_status measure(vj_step *s, vj_step_report *r)
+{
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
     vj_optimizer_ask_norms(s->optimizer);
     if (!s->optimizer->reproducible) vj_model_ask_losses(s->model, s->asked_losses);
@@ -189,23 +225,33 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     vj_optimizer_norms(s->optimizer, r->norm);
     vj_phase_enter(s->be, VJ_PHASE_REDUCE);
     take_losses(s, r);
-    const double comm_s = s->optimizer->comm_s + (s->tensor ? s->tensor->comm_s : 0.0);
-    r->comm_s = comm_s - s->reported_comm_s; /* with the exchange after the step before */
-    r->backward_comm_s = s->optimizer->backward_s - s->reported_backward_s;
-    s->reported_comm_s = comm_s;
-    s->reported_backward_s = s->optimizer->backward_s;
+    report_communication(s, r);
     share_report(s, r);
+    return VJ_OK;
+}
 
+/* AdamW, and the moving average in the target encoder. */
+static void update_weights(vj_step *s, int64_t step, int64_t update, const vj_step_report *r)
+{
+    const vj_config *c = s->config;
+    const vj_update u = {.update = update,
+                         .lr = r->lr,
+                         .weight_decay = r->weight_decay,
+                         .ema = r->ema,
+                         .clip = {vj_schedule_clip_factor(c, step + 1, r->norm[VJ_ENCODER]),
+                                  vj_schedule_clip_factor(c, step + 1, r->norm[VJ_PREDICTOR])}};
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
-    if (r->healthy) {
-        const vj_update u = {.update = update,
-                             .lr = r->lr,
-                             .weight_decay = r->weight_decay,
-                             .ema = r->ema,
-                             .clip = {vj_schedule_clip_factor(c, step + 1, r->norm[VJ_ENCODER]),
-                                      vj_schedule_clip_factor(c, step + 1, r->norm[VJ_PREDICTOR])}};
-        vj_optimizer_update(s->optimizer, &u);
-    }
+    vj_optimizer_update(s->optimizer, &u);
+}
+
+vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *batch, vj_step_report *r)
+{
+    begin_report(s, step, r);
+    for (int64_t at = 0; at < batch->count; at += s->config->train.microbatch)
+        VJ_TRY(run_microbatch(s, step, batch, at, r));
+    sum_gradient(s);
+    VJ_TRY(measure(s, r));
+    if (r->healthy) update_weights(s, step, update, r);
     vj_phase_enter(s->be, VJ_PHASE_OTHER);
     if (s->spectrum) VJ_TRY(vj_spectrum_finish(s->spectrum, s->layout.data, &r->spread));
     return vj_sync(s->be);

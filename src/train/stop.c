@@ -12,8 +12,9 @@
 #include "base/program.h"
 
 #define LOOK_EVERY_S     0.2
-#define BYTES_PER_SECOND 1e8  /* a slow file system */
-#define JOB_END_S        20.0 /* kept back of a batch job's time for the launcher and the job script to end in */
+#define BYTES_PER_SECOND 1e8 /* a slow file system */
+/* seconds of a batch job's time that are left for the launcher and the job script to end */
+#define JOB_END_S 20.0
 
 static volatile sig_atomic_t asked[VJ_ASKS];
 
@@ -22,7 +23,10 @@ static void on_signal(int number)
     asked[number == SIGUSR2 ? VJ_ASK_WRITE : VJ_ASK_STOP] = VJ_WHY_SIGNAL;
 }
 
-/* nohup and the like ignore a signal before they start a program. */
+/*
+ * Install a handler, unless the signal is ignored already: nohup and the like ignore signals before they start a
+ * program.
+ */
 static void listen_unless_ignored(int number, const struct sigaction *action)
 {
     struct sigaction before;
@@ -45,7 +49,10 @@ void vj_stop_listen(vj_stop *stop, const vj_config *config)
     sigaction(SIGINT, &action, NULL);
 }
 
-/* The end of this batch job in seconds since 1970, and the variable that says it; NULL: none does. */
+/*
+ * Find the end of this batch job in seconds since 1970 and the environment variable that gives it. Returns the
+ * variable's text; NULL if there is none.
+ */
 static const char *find_job_end(double *end_s, const char **name)
 {
     static const char *const names[] = {"VJEPA_JOB_END_TIME", "SLURM_JOB_END_TIME"};
@@ -100,7 +107,7 @@ volatile sig_atomic_t *vj_stop_asked(void)
     return asked;
 }
 
-/* Is there no time for the step that begins now, another one, and a checkpoint? */
+/* Return whether there is no time left for the step that begins now, another one, and a checkpoint. */
 static int time_is_up(const vj_stop *stop)
 {
     const double write_s = stop->write_s > 0.0 ? stop->write_s : stop->guess_s;

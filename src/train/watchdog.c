@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/thread.h"
 #include "parallel/parallel.h"
 
 /*
@@ -26,8 +27,8 @@ struct vj_watchdog {
     double limit_s;     /* negative: automatic, */
     double automatic_s; /* which is never less than this */
     int rank, size;
-    char path[VJ_PATH + 32];    /* the report: a line of LINE_BYTES a rank */
-    char answers[VJ_PATH + 32]; /* a line a rank, each in a slot of its own */
+    char path[VJ_PATH + 32];    /* the report: a line of LINE_BYTES bytes for each rank */
+    char answers[VJ_PATH + 32]; /* the answers: a line for each rank, each in a slot of its own */
     char (*host)[HOST_BYTES];
     pthread_t thread;
     int running;
@@ -41,18 +42,21 @@ struct vj_watchdog {
     const vj_backend *be;
 };
 
-/* What the thread saw last, and for how long. */
+/* What the thread observed last: where the main thread is, and for how long it has made no progress. */
 typedef struct {
     vj_activity place;
     vj_phase phase;
     int64_t step, moves;
     double phase_began_s, limit_s, idle_s;
     bool waits; /* waiting for other ranks */
-} sight;
+} observation;
 
 /* ------------------------------------------------------------------------------------------------ looking */
 
-/* Others may wait in a step for a rank with more to do. */
+/*
+ * Return the time limit. The automatic one grows with the longest step, because ranks may wait in a step for a rank
+ * that has more work.
+ */
 static double limit_of(const vj_watchdog *w)
 {
     if (w->limit_s > 0.0) return w->limit_s;
@@ -65,11 +69,13 @@ static double tick_of(double limit_s)
     return tick < 0.05 ? 0.05 : tick > 5.0 ? 5.0 : tick;
 }
 
-/* Look again, with the lock held. A job that was suspended as a whole finds its clock far ahead: a wait counts as two
- * ticks at most. */
-static void look(const vj_watchdog *w, sight *s, double waited_s)
+/*
+ * Observe the main thread, waited_s after the last time. Called with the lock held. If the whole job was suspended, the
+ * clock has moved far ahead meanwhile; so at most two ticks are counted.
+ */
+static void observe(const vj_watchdog *w, observation *s, double waited_s)
 {
-    const sight before = *s;
+    const observation before = *s;
     s->phase_began_s = 0.0;
     s->phase = VJ_PHASE_OTHER;
     if (w->be) s->phase = vj_phase_now(w->be, &s->phase_began_s);
@@ -83,7 +89,7 @@ static void look(const vj_watchdog *w, sight *s, double waited_s)
     s->idle_s = moved ? 0.0 : before.idle_s + (waited_s < most_s ? waited_s : most_s);
 }
 
-static const char *place_name(const sight *s)
+static const char *place_name(const observation *s)
 {
     static const char *const names[VJ_PLACES] = {[VJ_AT_OPEN] = "opening stores and the network",
                                                  [VJ_AT_LOAD] = "loading a checkpoint",
@@ -99,8 +105,8 @@ static const char *place_name(const sight *s)
 
 static const char *const waiting = " (waits for other ranks)";
 
-/* This rank's line of the file. */
-static void answer(const vj_watchdog *w, const sight *s, int fd)
+/* Write this rank's line into the file of answers. */
+static void answer(const vj_watchdog *w, const observation *s, int fd)
 {
     char line[LINE_BYTES + 1];
     int used = snprintf(line, sizeof line, "rank %d on %.48s: %s%s after step %lld, for %.0f s", w->rank,
@@ -112,7 +118,7 @@ static void answer(const vj_watchdog *w, const sight *s, int fd)
         vj_warn("%s cannot be written; where the others are is in their own messages", w->answers);
 }
 
-/* The place in a line of the file: what stands between ": " and ", for". */
+/* Return the place in a line of the file of answers: the text between ": " and ", for". */
 static const char *place_in(const char *line, int *length)
 {
     const char *from = strstr(line, ": "), *to = from ? strstr(from, ", for ") : NULL;
@@ -202,7 +208,7 @@ static bool is_first_on_node(void)
  * The first rank to come here creates the file of answers and reports; the others see the file and answer. If something
  * below hangs, such as a file system, the alarm still ends this process.
  */
-static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
+static _Noreturn void end_job(const vj_watchdog *w, const observation *s)
 {
     const double grace_s = 2.0 + 2.0 * tick_of(s->limit_s);
     struct sigaction action = {.sa_handler = SIG_DFL};
@@ -225,11 +231,11 @@ static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
      */
     if (first && ftruncate(fd, (off_t)w->size * SLOT_BYTES) != 0) vj_warn("%s cannot be given its size", w->answers);
     if (fd >= 0) answer(w, s, fd);
-    const struct timespec grace = {.tv_sec = (time_t)grace_s,
-                                   .tv_nsec = (long)(1e9 * (grace_s - (double)(time_t)grace_s))};
-    nanosleep(&grace, NULL);
+    vj_sleep(grace_s);
     if (first) read_and_report(w, fd);
-    /* The one place beside main that ends the process: MPI_Abort() is not for this thread, and the main thread hangs.
+    /*
+     * This is the only place besides main() that ends the process: this thread may not call MPI_Abort(), and the main
+     * thread hangs.
      */
     _exit(VJ_EXIT_HUNG);
 }
@@ -237,7 +243,7 @@ static _Noreturn void end_job(const vj_watchdog *w, const sight *s)
 /* ------------------------------------------------------------------------------------------------ the thread */
 
 /* A rank that waits, though not long enough to report, checks whether another rank asks for answers. */
-static void answer_if_asked(const vj_watchdog *w, const sight *s, int *answered)
+static void answer_if_asked(const vj_watchdog *w, const observation *s, int *answered)
 {
     if (*answered || s->idle_s < 0.5 * s->limit_s) return;
     const int fd = open(w->answers, O_WRONLY | O_CLOEXEC);
@@ -250,24 +256,19 @@ static void answer_if_asked(const vj_watchdog *w, const sight *s, int *answered)
 static void *watch(void *argument)
 {
     vj_watchdog *w = argument;
-    sight s = {.moves = -1};
+    observation s = {.moves = -1};
     int answered = 0;
     double waited_from_s = vj_now();
     pthread_mutex_lock(&w->lock);
     while (!w->quit) {
         const double now = vj_now();
-        look(w, &s, now - waited_from_s);
+        observe(w, &s, now - waited_from_s);
         waited_from_s = now;
         pthread_mutex_unlock(&w->lock);
         if (s.idle_s >= s.limit_s) end_job(w, &s);
         answer_if_asked(w, &s, &answered);
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        const int64_t ns = until.tv_nsec + (int64_t)(1e9 * tick_of(s.limit_s));
-        until.tv_sec += (time_t)(ns / 1000000000);
-        until.tv_nsec = (long)(ns % 1000000000);
         pthread_mutex_lock(&w->lock);
-        if (!w->quit) pthread_cond_timedwait(&w->changed, &w->lock, &until);
+        if (!w->quit) (void)vj_cond_wait_s(&w->changed, &w->lock, tick_of(s.limit_s));
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
@@ -279,21 +280,11 @@ static vj_status remove_old(const char *path)
     return vj_raise(VJ_ERR_IO, "remove %s of an earlier start", path);
 }
 
-/* Signals are for the program's own thread. */
 static vj_status start_thread(vj_watchdog *w)
 {
-    sigset_t all, before;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&w->lock, NULL);
-    pthread_cond_init(&w->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    errno = pthread_create(&w->thread, NULL, watch, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    w->running = errno == 0;
+    vj_cond_init(&w->changed);
+    w->running = vj_thread_start(&w->thread, watch, w);
     return w->running ? VJ_OK : vj_raise(VJ_ERR_IO, "start the watchdog's thread (run.watchdog_s=0 does without)");
 }
 
@@ -308,7 +299,7 @@ vj_status vj_watchdog_start(vj_watchdog **watchdog, const vj_config *config, MPI
     char host[HOST_BYTES] = "";
     MPI_Comm_rank(comm, &w->rank);
     MPI_Comm_size(comm, &w->size);
-    const double patience_s = vj_config_io_patience_s(config); /* a loader that waits for so long is at work */
+    const double patience_s = vj_config_io_patience_s(config); /* waiting for clips for so long is no hang */
     w->limit_s = config->run.watchdog_s;
     w->automatic_s = 2.0 * patience_s > AUTOMATIC_S ? 2.0 * patience_s : AUTOMATIC_S;
     snprintf(w->path, sizeof w->path, "%s/watchdog.txt", config->run.dir);

@@ -21,7 +21,7 @@ grep -q '^gauss  *200  *600 ' log || fail "no table: $(cat log)"
 
 refused 2 'no features are named' "$bin/vjepa-spectrum" spectrum --out x.h5
 refused 2 'end in .h5' "$bin/vjepa-spectrum" spectrum far.h5 --out x.txt
-refused 2 'expected a number' "$bin/vjepa-spectrum" spectrum far.h5 --components many --out x.h5
+refused 2 'expected a whole number' "$bin/vjepa-spectrum" spectrum far.h5 --components many --out x.h5
 refused 2 '--memory none: expected a number above 0' "$bin/vjepa-spectrum" spectrum far.h5 --memory none
 refused 2 'give --out OUT.h5' "$bin/vjepa-spectrum" spectrum far.h5 --components 3
 refused 1 'No such file' "$bin/vjepa-spectrum" spectrum far.h5 missing.h5
@@ -60,5 +60,5 @@ assert rows['sum of products']['gflops'] > 0 and rows['projections']['fraction_o
 assert rows['eigenvectors']['time_s']['min'] > 0 and rows['eigenvectors']['gflops'] is None, rows
 EOF
 refused 2 'reads no features' "$bin/vjepa-spectrum" speed far.h5
-refused 2 'expected a number from 1' "$bin/vjepa-spectrum" speed --width 0
+refused 2 'expected a whole number from 1' "$bin/vjepa-spectrum" speed --width 0
 finish

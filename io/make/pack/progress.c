@@ -2,7 +2,6 @@
 #include "pack/progress.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 enum { TAG = 2, SEND_EVERY_S = 1, SPEAK_EVERY_S = 5 };
 
@@ -85,7 +84,6 @@ void vj_pack_progress_add(vj_pack_progress *p, int64_t bytes, int64_t clips)
 
 void vj_pack_progress_end(vj_pack_progress *p, vj_pack_progress_counts *all)
 {
-    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
     p->mine.finished = 1;
     p->of_rank[0] = p->mine;
     if (p->rank != 0) {
@@ -95,7 +93,7 @@ void vj_pack_progress_end(vj_pack_progress *p, vj_pack_progress_counts *all)
     while (p->rank == 0 && sum(p).finished < p->size) {
         receive_counts(p);
         speak(p);
-        nanosleep(&pause, NULL); /* leave the core to ranks that still work */
+        vj_sleep(0.02); /* leave the core to ranks that still work */
     }
     *all = sum(p);
     free(p->of_rank);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sort.h"
 #include "video/inside.h"
 
 static const int64_t most_ticks = INT64_C(1) << 61;
@@ -252,12 +253,6 @@ static int is_broken(const vj_video *v, int64_t i)
     return 1;
 }
 
-static int ascending_numbers(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static const double slack = 0.25; /* fraction of a step; some containers round times to milliseconds */
 
 /* Return the step between frames if the frame rate is constant, that is, if at least 9 of 10 steps are alike; else 0.
@@ -265,7 +260,7 @@ static const double slack = 0.25; /* fraction of a step; some containers round t
 static double constant_step(double *step, int64_t n)
 {
     int64_t regular = 0;
-    qsort(step, (size_t)n, sizeof *step, ascending_numbers);
+    vj_sort_doubles(step, n);
     const double usual = step[n / 2];
     for (int64_t k = 0; k < n; k++) regular += fabs(step[k] - usual) < slack * usual;
     return 10 * regular >= 9 * n ? usual : 0;

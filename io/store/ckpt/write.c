@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "ckpt/inner.h"
 #include "parallel/parallel.h"
 
@@ -159,7 +160,7 @@ static void start(vj_ckpt_writer *w, void *(*work)(void *writer))
 {
     wait_for_thread(w);
     atomic_store(&w->done, false);
-    w->in_thread = w->background && pthread_create(&w->thread, NULL, work, w) == 0;
+    w->in_thread = w->background && vj_thread_start(&w->thread, work, w);
     if (!w->in_thread) work(w);
 }
 

@@ -4,17 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sort.h"
 #include "clips/passport.h"
 #include "clips/store.h"
 #include "parallel/parallel.h"
 
 /* ------------------------------------------------------------------------------------------------ clips */
-
-static int by_number(const void *a, const void *b)
-{
-    const int64_t *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
 
 /* Return how often the value at index `at` of the sorted values [n] occurs from there on. */
 static int64_t run_length(const int64_t *values, int64_t n, int64_t at)
@@ -28,7 +23,7 @@ static void print_geometries(const vj_clips *clips, int64_t *values, FILE *out)
 {
     for (int64_t i = 0; i < clips->count; i++)
         values[i] = (int64_t)clips->shape[i].height_less_1 << 16 | clips->shape[i].width_less_1;
-    qsort(values, (size_t)clips->count, sizeof *values, by_number);
+    vj_sort_integers(values, clips->count);
     for (int64_t i = 0, n; i < clips->count; i += n) {
         n = run_length(values, clips->count, i);
         fprintf(out, "  %" PRId64 " x %" PRId64 " pixels: %" PRId64 " clips\n", (values[i] >> 16) + 1,
@@ -56,7 +51,7 @@ static void print_labels(const vj_clips *clips, int64_t *values, FILE *out)
     const int labels = clips->layout.label_count;
     for (int l = 0; l < labels; l++) {
         for (int64_t i = 0; i < clips->count; i++) values[i] = clips->label[i * labels + l];
-        qsort(values, (size_t)clips->count, sizeof *values, by_number);
+        vj_sort_integers(values, clips->count);
         fprintf(out, "label %s (value:clips):", clips->layout.label_names[l]);
         for (int64_t i = 0, n; i < clips->count; i += n) {
             n = run_length(values, clips->count, i);

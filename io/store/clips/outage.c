@@ -3,9 +3,9 @@
  */
 #include "clips/outage.h"
 
+#include <math.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static const double FIRST_PAUSE_S = 0.01, LONGEST_PAUSE_S = 5.0, NAP_S = 0.02;
@@ -41,12 +41,6 @@ static void join(vj_outage *outage, const vj_patience *patience, const char *pat
             setting ? " (" : "", setting ? setting : "", setting ? ")" : "");
 }
 
-static void nap(double seconds)
-{
-    const struct timespec time = {.tv_nsec = (long)(1e9 * (seconds < NAP_S ? seconds : NAP_S))};
-    nanosleep(&time, NULL);
-}
-
 bool vj_outage_pause(vj_outage *outage, vj_outage_wait *wait, const vj_patience *patience, const char *path,
                      const char *why)
 {
@@ -58,7 +52,7 @@ bool vj_outage_pause(vj_outage *outage, vj_outage_wait *wait, const vj_patience 
     const double left_s = patience->limit_s - (vj_now() - wait->since_s);
     if (left_s <= 0.0) return false;
     const double until_s = vj_now() + (wait->pause_s < left_s ? wait->pause_s : left_s);
-    for (double now_s; (now_s = vj_now()) < until_s && !is_stopped(patience);) nap(until_s - now_s);
+    for (double now_s; (now_s = vj_now()) < until_s && !is_stopped(patience);) vj_sleep(fmin(until_s - now_s, NAP_S));
     wait->pause_s = 2.0 * wait->pause_s < LONGEST_PAUSE_S ? 2.0 * wait->pause_s : LONGEST_PAUSE_S;
     return !is_stopped(patience);
 }

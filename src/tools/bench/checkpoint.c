@@ -87,7 +87,7 @@ static vj_status begin_background(void *user)
 static vj_status wait_for_background(void *user)
 {
     files *f = user;
-    while (!vj_checkpoint_poll(f->background)) usleep(1000);
+    while (!vj_checkpoint_poll(f->background)) vj_sleep(0.001);
     return VJ_OK;
 }
 

@@ -1,28 +1,17 @@
 /* How many samples to take, and their summary. */
 #include "bench/spread.h"
 
-#include <math.h>
-#include <stdlib.h>
-
-static vj_status parse_number(const char *name, const char *text, double *value)
-{
-    char *end;
-    *value = strtod(text, &end);
-    if (*text && !*end && isfinite(*value) && *value > 0) return VJ_OK;
-    return vj_raise(VJ_ERR_USAGE, "%s %s: it takes a number above 0", name, text);
-}
+#include "base/number.h"
+#include "base/sort.h"
 
 vj_status vj_plan_parse(vj_plan *plan, const char *repeats, const char *seconds, double default_seconds)
 {
-    double number = 0;
+    int64_t number = 0;
     *plan = (vj_plan){.seconds = default_seconds};
     if (repeats && seconds) return vj_raise(VJ_ERR_USAGE, "--repeats and --seconds: give one of them");
-    if (seconds) return parse_number("--seconds", seconds, &plan->seconds);
+    if (seconds) return vj_option_positive("--seconds", seconds, &plan->seconds);
     if (!repeats) return VJ_OK;
-    VJ_TRY(parse_number("--repeats", repeats, &number));
-    if (number != floor(number) || number > VJ_MOST_REPEATS)
-        return vj_raise(VJ_ERR_USAGE, "--repeats %s: it takes a whole number from %d to %d", repeats, VJ_FEWEST_REPEATS,
-                        VJ_MOST_REPEATS);
+    VJ_TRY(vj_option_number("--repeats", repeats, 1, VJ_MOST_REPEATS, &number));
     if (number < VJ_FEWEST_REPEATS)
         return vj_raise(VJ_ERR_USAGE,
                         "--repeats %s: fewer than %d timings have no spread, and a time without its spread cannot be "
@@ -46,19 +35,11 @@ void vj_measurements_add(vj_measurements *samples, double value)
     samples->value[samples->count++] = value;
 }
 
-static int ascending(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 vj_timing vj_measurements_timing(const vj_measurements *samples)
 {
     vj_measurements sorted = *samples;
     const int n = sorted.count;
     VJ_ASSERT(n > 0);
-    qsort(sorted.value, (size_t)n, sizeof *sorted.value, ascending);
-    return (vj_timing){.min = sorted.value[0],
-                       .median = 0.5 * (sorted.value[(n - 1) / 2] + sorted.value[n / 2]),
-                       .max = sorted.value[n - 1]};
+    vj_sort_doubles(sorted.value, n);
+    return (vj_timing){.min = sorted.value[0], .median = vj_sorted_median(sorted.value, n), .max = sorted.value[n - 1]};
 }
