@@ -212,7 +212,7 @@ typedef struct {
     const void *copied; /* the data in later_room */
     int64_t bytes;
 } vj_later;
-enum { VJ_LATER = 256, VJ_LATER_BYTES = 1 << 20 }; /* most downloads at a time; most bytes of all together */
+enum { VJ_LATER = 4096, VJ_LATER_BYTES = 1 << 20 }; /* most downloads at a time; most bytes of all together */
 
 extern const vj_device_ops vj_cpu_device, vj_strict_device, vj_cuda_device;
 

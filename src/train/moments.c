@@ -8,7 +8,6 @@
 #include "parallel/tree.h"
 
 enum { PIECE = 1 << 20 }; /* elements of an MPI reduction and of a host view, at most */
-enum { PENDING = 32 };    /* downloads of terms that may be under way */
 _Static_assert(PIECE * sizeof(float) <= VJ_MAP_BYTES, "a piece fits a host view");
 
 struct vj_moments {
@@ -18,8 +17,8 @@ struct vj_moments {
     double *first;              /* device [2 D]: sums and sums of squares */
     float *second;              /* device [D, D]: sums of products */
     vj_tree firsts, products;   /* trees for first and second; without terms first and second are the sums */
-    double *pending;            /* [PENDING, 2 D] of vj_host_alloc(): terms being downloaded; or NULL */
-    int pending_count;
+    double *pending;            /* [pending_most, 2 D] of vj_host_alloc(): terms being downloaded; or NULL */
+    int64_t pending_count, pending_most;
     double *sums;  /* [2 D] a copy of first */
     double *host;  /* [D, D] */
     float *copied; /* [D, D] of vj_host_alloc(), a copy of second; NULL: the device is the host */
@@ -41,7 +40,8 @@ vj_status vj_moments_open(vj_moments **moments, vj_backend *be, int D, int64_t t
         return vj_raise(VJ_ERR_MEMORY, "no memory for the moments of features of width %d", D);
     vj_fill(be, (float *)m->first, 0.0f, 4 * D);
     if (terms == 0) return VJ_OK;
-    m->pending = vj_host_alloc(be, PENDING * 2 * (int64_t)D * (int64_t)sizeof *m->pending);
+    m->pending_most = vj_device_is_host(be) ? 1 : terms; /* a device may be all terms behind: nothing waits for it */
+    m->pending = vj_host_alloc(be, m->pending_most * 2 * (int64_t)D * (int64_t)sizeof *m->pending);
     if (!m->pending) return VJ_ERR_MEMORY; /* reported by the device */
     VJ_TRY(vj_tree_init(&m->firsts, 2 * D, terms));
     return vj_tree_init(&m->products, (int64_t)D * D, terms);
@@ -86,8 +86,8 @@ static void download_moments(const vj_moments *m, double *out)
 /* Add the terms whose download is complete to the tree. */
 static void add_pending(vj_moments *m)
 {
-    for (int i = 0; i < m->pending_count; i++) {
-        memcpy(vj_tree_next(&m->firsts), m->pending + (int64_t)i * 2 * m->D, 2 * (size_t)m->D * sizeof *m->pending);
+    for (int64_t i = 0; i < m->pending_count; i++) {
+        memcpy(vj_tree_next(&m->firsts), m->pending + i * 2 * m->D, 2 * (size_t)m->D * sizeof *m->pending);
         vj_tree_add(&m->firsts);
     }
     m->pending_count = 0;
@@ -102,8 +102,8 @@ static void wait_for_pending(vj_moments *m)
 /* The present content of `first` is one term. */
 static void take_term(vj_moments *m)
 {
-    if (m->pending_count == PENDING) wait_for_pending(m);
-    double *term = m->pending + (int64_t)m->pending_count++ * 2 * m->D;
+    if (m->pending_count == m->pending_most) wait_for_pending(m);
+    double *term = m->pending + m->pending_count++ * 2 * m->D;
     vj_download_begin(m->be, term, m->first, 2 * m->D * (int64_t)sizeof *term);
     vj_fill(m->be, (float *)m->first, 0.0f, 4 * m->D); /* a double is two floats */
 }

@@ -73,7 +73,8 @@ bool vj_optimizer_before(vj_optimizer *optimizer);
 void vj_optimizer_after(vj_optimizer *optimizer);
 
 /** Finish the sum over the ranks of the gradient of all microbatches; with zero = 1 each rank gets only its own slice.
- * Collective. */
+ * Between nodes it returns when all messages have come, also on GPUs: call all device work before that does not need
+ * the sums. Collective. */
 void vj_optimizer_reduce(vj_optimizer *optimizer);
 
 /**

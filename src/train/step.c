@@ -195,7 +195,14 @@ static vj_status run_microbatch(vj_step *s, int64_t step, const vj_batch *batch,
     return VJ_OK;
 }
 
-/* Sum the gradient over the ranks. Most of it was summed during the backward pass. */
+/* Ask the device for what is measured of this rank's clips. It comes with the norms, see measure(). */
+static void ask_measures(vj_step *s)
+{
+    if (!s->optimizer->reproducible) vj_model_ask_losses(s->model, s->asked_losses);
+    if (s->spectrum) vj_spectrum_ask(s->spectrum);
+}
+
+/* Sum the gradient over the ranks, which may wait for other nodes. Most of it was summed during the backward pass. */
 static void sum_gradient(vj_step *s)
 {
     vj_phase_enter(s->be, VJ_PHASE_REDUCE);
@@ -219,8 +226,6 @@ static vj_status measure(vj_step *s, vj_step_report *r)
 {
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
     vj_optimizer_ask_norms(s->optimizer);
-    if (!s->optimizer->reproducible) vj_model_ask_losses(s->model, s->asked_losses);
-    if (s->spectrum) vj_spectrum_ask(s->spectrum);
     VJ_TRY(vj_sync(s->be));
     vj_optimizer_norms(s->optimizer, r->norm);
     vj_phase_enter(s->be, VJ_PHASE_REDUCE);
@@ -249,6 +254,7 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     begin_report(s, step, r);
     for (int64_t at = 0; at < batch->count; at += s->config->train.microbatch)
         VJ_TRY(run_microbatch(s, step, batch, at, r));
+    ask_measures(s); /* before the sums: all that needs none is launched before this rank may wait for others */
     sum_gradient(s);
     VJ_TRY(measure(s, r));
     if (r->healthy) update_weights(s, step, update, r);

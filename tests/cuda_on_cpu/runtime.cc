@@ -149,8 +149,8 @@ bool advance_any()
 /* The exported functions that led to a call, from the inside out: "vj_sync < vj_step_run". */
 std::string callers()
 {
-    void *frame[24];
-    const int count = backtrace(frame, 24);
+    void *frame[40];
+    const int count = backtrace(frame, 40);
     char **name = backtrace_symbols(frame, count);
     std::string text;
     for (int i = 0; i < count && name; i++) { /* "PROGRAM(FUNCTION+0x12) [0x55..]" */
@@ -162,9 +162,23 @@ std::string callers()
     return text;
 }
 
+/* EMU_TRACE=FILE: write a line of what the host asks of its GPUs, "launch vj_adamw < vj_optimizer_update", to FILE.PID.
+ */
+void trace(const char *what)
+{
+    static FILE *const file = [] {
+        const char *name = getenv("EMU_TRACE");
+        FILE *opened = name ? fopen((std::string(name) + "." + std::to_string(getpid())).c_str(), "w") : nullptr;
+        if (name && !opened) report("EMU_TRACE=%s: %s", name, strerror(errno));
+        return opened;
+    }();
+    if (file) fprintf(file, "%s %s\n", what, callers().c_str());
+}
+
 /* The host waits for something that is not done. */
 void count_wait()
 {
+    trace("wait");
     all.used.waits++;
     if (setting("EMU_REPORT", 0) > 1) all.waits_of[callers()]++;
 }
@@ -292,6 +306,7 @@ cudaError_t copy(lock &held, void *to, const void *from, size_t bytes, enum cuda
     if (to_device != (target == DEVICE)) return wrong_copy("does not end where its kind says", to, bytes);
     if ((const char *)to < (const char *)from + bytes && (const char *)from < (const char *)to + bytes)
         report("a copy of %zu bytes overlaps itself, from %p to %p", bytes, from, to);
+    trace("copy");
     all.used.copies++;
 
     std::vector<std::list<host_range>::iterator> ranges;
@@ -391,6 +406,7 @@ cudaError_t enqueue(cudaStream_t stream, dim3 grid, dim3 block, size_t bytes, co
     if (s->device != device_now) return keep(cudaErrorInvalidResourceHandle);
     if (!valid(grid, block, bytes)) return keep(cudaErrorInvalidConfiguration);
     const char *name = name_of(call);
+    trace("launch");
     all.used.launches++;
     if (setting("EMU_REPORT", 0) > 1) all.launches_of[callers()]++;
     put(s, true, [=] {
@@ -419,6 +435,7 @@ cudaError_t emu_enqueue(cudaStream_t stream, const char *name, void (*work)(void
     lock held(gate);
     emu_stream *s = stream_of(stream);
     if (s->device != device_now) return keep(cudaErrorInvalidResourceHandle);
+    trace("launch");
     all.used.launches++;
     put(s, true, [=] {
         running = name;
@@ -613,7 +630,9 @@ static cudaError_t ask(lock &held, emu_stream *s, const record *r)
             held.lock();
         }
     }
-    return done() ? cudaSuccess : keep(cudaErrorNotReady);
+    if (done()) return cudaSuccess;
+    trace("ask");
+    return keep(cudaErrorNotReady);
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream)

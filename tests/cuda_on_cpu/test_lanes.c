@@ -2,7 +2,7 @@
  * Tests lanes on the emulated GPU. A snapshot for a checkpoint has the state of its time although the next update is
  * called before it is copied, if the update waits for the snapshot's event. Without the wait it has what the update
  * wrote, so that such an error is found. Frames of a microbatch are copied while kernels of the previous one still
- * wait.
+ * wait. However many phases, terms of moments and downloads a step has, nothing waits before its end.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,6 +16,7 @@
 #include "emulated.h"
 #include "kernels/kernels.h"
 #include "model/input.h"
+#include "train/moments.h"
 
 enum { N = 1000 };
 
@@ -122,12 +123,42 @@ static void frames_travel_beside_kernels(void **state)
     vj_backend_close(be);
 }
 
+static void many_phases_and_terms_need_no_wait(void **state)
+{
+    (void)state;
+    enum { TERMS = 1000, PHASES = 3000, D = 8 };
+    static float asked[TERMS];
+    vj_backend *be = open_device();
+    vj_moments *moments;
+    emu_usage before, after;
+    float *x = vj_device_alloc(be, D * (int64_t)sizeof *x);
+    assert_int_equal(vj_moments_open(&moments, be, D, TERMS), VJ_OK);
+    vj_fill(be, x, 1.0f, D);
+    emu_used(&before);
+    for (int i = 0; i < PHASES; i++) vj_phase_enter(be, i % VJ_PHASES);
+    for (int i = 0; i < TERMS; i++) {
+        vj_moments_add(moments, x, 1, 0);
+        vj_fill(be, x, (float)i, D);
+        vj_download_later(be, &asked[i], x, (int64_t)sizeof *x);
+    }
+    emu_used(&after);
+    assert_int_equal(after.waits, before.waits);
+    assert_int_equal(vj_sync(be), VJ_OK);
+    for (int i = 0; i < TERMS; i++) assert_true(asked[i] == (float)i);
+    double seconds[VJ_PHASES];
+    vj_phase_seconds(be, seconds);
+    for (int i = 0; i < VJ_PHASES; i++) assert_true(seconds[i] > 0.0);
+    vj_moments_close(moments);
+    vj_backend_close(be);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_update_waits_for_the_snapshot),
         cmocka_unit_test(an_own_event_outlives_a_wait),
         cmocka_unit_test(frames_travel_beside_kernels),
+        cmocka_unit_test(many_phases_and_terms_need_no_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

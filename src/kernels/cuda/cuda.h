@@ -40,7 +40,7 @@ typedef struct {
 } vj_cuda_lane;
 
 typedef struct vj_cuda_products vj_cuda_products; /* products.c */
-enum { VJ_CUDA_EVENT_CHUNKS = 256, VJ_CUDA_STAMPS = 1024 };
+enum { VJ_CUDA_EVENT_CHUNKS = 256 };
 
 /* Where a phase ended in the compute lane. */
 typedef struct {
@@ -58,8 +58,8 @@ typedef struct {
     struct vj_cuda_pinned *pinned;                       /* owned; the memory of vj_host_alloc(), device.c */
     vj_cuda_products *products;                          /* owned */
     struct vj_event *event_chunks[VJ_CUDA_EVENT_CHUNKS]; /* owned; device.c */
-    vj_cuda_stamp stamp[VJ_CUDA_STAMPS];                 /* owned; element 0 is the last stamp that was counted */
-    int stamps;
+    vj_cuda_stamp *stamp; /* [stamp_capacity] owned; element 0 is the last stamp that was counted */
+    int stamps, stamp_capacity;
     bool profile;                    /* wait for each launch: VJ_PROFILE */
     struct vj_event *kept_events;    /* owned, a list: those that stay valid after vj_sync() */
     int event_count, event_capacity; /* handed out since vj_sync(); allocated */

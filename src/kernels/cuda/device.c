@@ -21,6 +21,7 @@ struct vj_cuda_pinned {
     int64_t bytes;
 };
 enum { EVENT_CHUNK = 256, EVENT_CHUNKS = VJ_CUDA_EVENT_CHUNKS };
+enum { STAMPS = 256 }; /* at first */
 
 bool vj_cuda_check(vj_backend *be, cudaError_t error, const char *what)
 {
@@ -136,8 +137,9 @@ static void close_device(vj_backend *be)
         cuda->kept_events = next;
     }
     while (cuda->pinned) host_free(be, cuda->pinned->memory);
-    for (int i = 0; i < VJ_CUDA_STAMPS; i++)
+    for (int i = 0; i < cuda->stamp_capacity; i++)
         if (cuda->stamp[i].event) (void)cudaEventDestroy(cuda->stamp[i].event);
+    free(cuda->stamp);
     for (int i = 0; i < VJ_LANES; i++) close_lane(&cuda->lane[i]);
     free(cuda);
 }
@@ -413,13 +415,29 @@ static void book_stamps(vj_backend *be)
     cuda->stamps = 1;
 }
 
+/* Twice the room: the number of phases between two waits grows with the microbatches and sums of a step. */
+static bool more_stamps(vj_backend *be, vj_cuda *cuda)
+{
+    const int capacity = cuda->stamp_capacity ? 2 * cuda->stamp_capacity : STAMPS;
+    vj_cuda_stamp *more = vj_calloc(capacity, sizeof *more);
+    if (!more) {
+        vj_keep_failure(be, vj_raise(VJ_ERR_MEMORY,
+                                     "cuda: no memory to time more than %d phases between two waits "
+                                     "for the device",
+                                     cuda->stamp_capacity));
+        return false;
+    }
+    if (cuda->stamp) memcpy(more, cuda->stamp, (size_t)cuda->stamp_capacity * sizeof *more);
+    free(cuda->stamp);
+    cuda->stamp = more;
+    cuda->stamp_capacity = capacity;
+    return true;
+}
+
 static void stamp(vj_backend *be, vj_phase ended)
 {
     vj_cuda *cuda = vj_cuda_of(be);
-    if (cuda->stamps == VJ_CUDA_STAMPS) { /* more phases between two waits than usual: wait */
-        (void)vj_cuda_check(be, cudaStreamSynchronize(cuda->lane[VJ_LANE_COMPUTE].stream), "kernels");
-        book_stamps(be);
-    }
+    if (cuda->stamps == cuda->stamp_capacity && !more_stamps(be, cuda)) return;
     vj_cuda_stamp *s = &cuda->stamp[cuda->stamps];
     if (!s->event && !vj_cuda_check(be, cudaEventCreateWithFlags(&s->event, cudaEventDefault), "cudaEventCreate"))
         return;
