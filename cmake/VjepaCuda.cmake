@@ -31,6 +31,13 @@ elseif(VJ_CUDA STREQUAL "EMULATED")
   set(CMAKE_CXX_STANDARD 17)
 endif()
 
+# Options for kernels on the emulated GPU. The compiler may not fuse multiplications and additions, so that results are
+# the same in every build. A misaligned access ends the program, as on a GPU.
+set(VJ_EMULATED_KERNELS -Wno-psabi -ffp-contract=off)
+if(NOT VJEPA_SANITIZE)
+  list(APPEND VJ_EMULATED_KERNELS -fsanitize=alignment -fsanitize-undefined-trap-on-error)
+endif()
+
 # vj_cuda_kernels(DIR): add the backend's C files and kernels (.cu) to the library as one of its folders.
 function(vj_cuda_kernels dir)
   if(NOT VJ_CUDA)
@@ -47,18 +54,17 @@ function(vj_cuda_kernels dir)
   target_compile_definitions(vj_kernels PRIVATE VJ_CUDA=1)
   target_compile_definitions(vj_cuda PRIVATE _GNU_SOURCE)
   target_compile_options(vj_cuda PRIVATE $<$<COMPILE_LANGUAGE:C>:-fopenmp>)
-  # products.c loads this library at run time. The emulated build has its own one, which needs no GPU.
-  set(cublaslt libcublasLt.so.13)
+  # products.c loads one of these libraries at run time. The emulated build has its own one, which needs no GPU.
+  set(cublaslt "\"libcublasLt.so.13\",\"libcublasLt.so.12\"")
   if(VJ_CUDA STREQUAL "EMULATED")
-    set(cublaslt ${CMAKE_BINARY_DIR}/libvj_cublaslt_emulated.so)
+    set(cublaslt "\"${CMAKE_BINARY_DIR}/libvj_cublaslt_emulated.so\"")
   endif()
-  target_compile_definitions(vj_cuda PRIVATE VJ_CUBLASLT_NAME="${cublaslt}")
+  target_compile_definitions(vj_cuda PRIVATE "VJ_CUBLASLT_FILES=${cublaslt}")
   if(VJ_CUDA STREQUAL "EMULATED")
     file(GLOB emulation CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu/*.cc)
     set_source_files_properties(${cu} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
     target_include_directories(vj_cuda PRIVATE ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu/include)
-    # The compiler may not fuse multiplications and additions, so that results are the same in every build.
-    target_compile_options(vj_cuda PRIVATE ${warnings} $<$<COMPILE_LANGUAGE:CXX>:-Wno-psabi> -O2 -ffp-contract=off)
+    target_compile_options(vj_cuda PRIVATE ${warnings} -O2 "$<$<COMPILE_LANGUAGE:CXX>:${VJ_EMULATED_KERNELS}>")
     add_library(vj_cuda_emulation OBJECT ${emulation})
     target_include_directories(vj_cuda_emulation PRIVATE ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu
                                ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu/include)

@@ -62,6 +62,37 @@ def following(code, index, i):
     return [way for way in ways if way < len(code)]
 
 
+def registers(x):
+    """Return how many registers a thread needs to have for an instruction: one more than the largest number in it."""
+    found = [(int(n), 2 if pair else 1) for n, pair in re.findall(r"\bR(\d+)\b(\.64)?", x.rest)]
+    parts, wide = x.name.split("."), 4 if ".128" in x.name or x.name.startswith("LDSM") else 2 if ".64" in x.name or "WIDE" in x.name else 1
+    if found and parts[0] == "HGMMA":  # its sums
+        found.append((found[0][0], int(parts[1].split("x")[1]) // 2))
+    elif found and parts[0] in ("STG", "STS"):  # what is stored comes last
+        found.append((found[-1][0], wide))
+    elif found and parts[0] != "LDGSTS":
+        found.append((found[0][0], wide))
+    return max((n + count for n, count in found), default=0)
+
+
+def after(code, start):
+    """Return the instructions that can follow instruction number `start` of a function, and it."""
+    index = {x.address: i for i, x in enumerate(code)}
+    seen, ahead = set(), [start]
+    while ahead:
+        i = ahead.pop()
+        if i not in seen:
+            seen.add(i)
+            ahead += following(code, index, i)
+    return [code[i] for i in sorted(seen)]
+
+
+def registers_of_groups(code):
+    """Return [(registers that setmaxnreg leaves or gives to a warp group, registers that its instructions need)]."""
+    return [(int(x.rest.split("0x")[1].split()[0], 16), max(registers(y) for y in after(code, i)))
+            for i, x in enumerate(code) if x.name.startswith("USETMAXREG") and "0x" in x.rest]
+
+
 class Loop:
     """A loop: the instructions from the target of a backward branch up to that branch, and those on ways that leave
     this range and come back."""

@@ -34,6 +34,7 @@ class Kernel:
         self.threads = 0
         self.dynamic_shared = collections.Counter()  # by architecture
         self.count = {}
+        self.groups = {}  # machine_code.registers_of_groups()
 
     def shared(self, arch):
         return self.static_shared + self.dynamic_shared[arch]
@@ -79,6 +80,7 @@ def read_code(cuobjdump, folder, kernels):
             sys.exit(f"FAIL: {trouble}")
         for symbol, code in functions.items():
             kernels[symbol].count[arch] = collections.Counter(machine_code.opcode(x) for x in code)
+            kernels[symbol].groups[arch] = machine_code.registers_of_groups(code)
 
 
 def blocks(threads, registers, shared, arch):
@@ -139,6 +141,9 @@ def check_code(kernels, problems):
             for pattern, of, meant in MEANT:
                 if re.match(pattern, name) and arch.startswith(of):
                     problems += [f"{name} on {arch} has no {i}" for i in meant if not count[i]]
+            problems += [f"{name} on {arch}: a warp group that has {has} registers needs {needs}" for has, needs in kernel.groups[arch] if needs > has]
+            if count["USETMAXREG"] and len(kernel.groups[arch]) < 2:
+                problems.append(f"{name} on {arch}: report.py does not find how many registers its warp groups have")
     for pattern, _, _ in MEANT:
         if not any(re.match(pattern, name) for name in kernels):
             problems.append(f"no kernel is named {pattern}: report.py looks for one that is gone")

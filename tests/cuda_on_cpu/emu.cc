@@ -42,7 +42,7 @@ enum {
     STACK_TURN = 576, /* lines of the cache */
     MOST_SHARED = 227 << 10,
     MOST_SHARED_80 = 163 << 10,
-    LANE_BYTES = 24,
+    LANE_BYTES = 40,
     COPIES = 256
 };
 
@@ -434,11 +434,32 @@ void warp_barrier()
 
 /* ---------------------------------------------------------------------------------------------- tiles */
 
+const bool truncates = getenv("EMU_TENSOR_CORES") && strcmp(getenv("EMU_TENSOR_CORES"), "truncate") == 0;
+
+float truncated_sum(float c, const float *a, int a_step, const float *b, int b_step, int depth)
+{
+    enum { BITS = 24 }; /* below the first of the largest */
+    float term[17] = {c}, largest = fabsf(c), plain = c;
+    for (int k = 0; k < depth; k++) {
+        term[k + 1] = a[k * a_step] * b[k * b_step];
+        largest = fmaxf(largest, fabsf(term[k + 1]));
+        plain += term[k + 1];
+    }
+    if (largest == 0 || !std::isfinite(plain)) return plain;
+    const int last = ilogbf(largest) - BITS;
+    double sum = 0; /* exact: of multiples of 2^last, below 2^BITS of them each */
+    for (int k = 0; k <= depth; k++) sum += trunc(ldexp(term[k], -last));
+    sum = ldexp(sum, last);
+    const float nearest = (float)sum;
+    return fabs((double)nearest) > fabs(sum) ? nextafterf(nearest, 0) : nearest;
+}
+
 namespace
 {
 
 struct operands {
     uint32_t a[4], b[2];
+    float c[4];
 };
 
 float widened(uint32_t pair, int half)
@@ -449,7 +470,7 @@ float widened(uint32_t pair, int half)
     return f;
 }
 
-/* All lanes' fragments in, the product [16, 8] out, in their place. */
+/* All lanes' fragments in, the product [16, 8] out, in their place; the new accumulators, if it truncates. */
 typedef float four __attribute__((vector_size(16), may_alias));
 void multiply(char *slot)
 {
@@ -465,9 +486,13 @@ void multiply(char *slot)
             A[row + 8][pair + 8 + half] = widened(o.a[3], half);
             B[pair + half][row] = widened(o.b[0], half);
             B[pair + 8 + half][row] = widened(o.b[1], half);
+            C[row][pair + half] = o.c[half];
+            C[row + 8][pair + half] = o.c[2 + half];
         }
     }
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 16 && truncates; i++)
+        for (int j = 0; j < 8; j++) C[i][j] = truncated_sum(C[i][j], A[i], 1, &B[0][j], 8, 16);
+    for (int i = 0; i < 16 && !truncates; i++) {
         four low = {}, high = {};
         for (int k = 0; k < 16; k++) {
             low += A[i][k] * *(const four *)B[k];
@@ -487,9 +512,13 @@ void mma_m16n8k16(float c[4], const uint32_t a[4], const uint32_t b[2])
     operands mine;
     memcpy(mine.a, a, sizeof mine.a);
     memcpy(mine.b, b, sizeof mine.b);
+    memcpy(mine.c, c, sizeof mine.c);
     const float(*C)[8] = (const float(*)[8])step(&mine, sizeof mine, 0xffffffffu, "mma", multiply);
     const int me = lane();
-    for (int i = 0; i < 4; i++) c[i] += C[me / 4 + i / 2 * 8][me % 4 * 2 + i % 2];
+    for (int i = 0; i < 4; i++) {
+        const float result = C[me / 4 + i / 2 * 8][me % 4 * 2 + i % 2];
+        c[i] = truncates ? result : c[i] + result;
+    }
 }
 
 namespace

@@ -24,8 +24,12 @@ struct tensor_map {
 /* An address as instructions take it: of shared memory, where the first 1024 bytes are the system's. */
 uint32_t shared_address(const void *in_shared);
 
+/* Give up, or take, registers. Those of all threads of a block are at most 64 Ki; who takes waits until it has them. */
+void set_registers(int number, bool more);
+
 /* Barriers: a phase ends when all arrivals have come and all bytes that were announced have been loaded. */
 void phase_init(void *barrier, uint32_t arrivals);
+void phase_init_done(); /* loads may count on the barriers that were initialised before */
 void phase_arrive(void *barrier);
 void phase_expect(void *barrier, uint32_t bytes); /* announces bytes, and arrives */
 void phase_wait(void *barrier, uint32_t parity, int line);

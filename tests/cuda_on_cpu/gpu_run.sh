@@ -8,46 +8,74 @@ script() { # NAME, its text on standard input
     { echo '#!/bin/bash'; cat; } >"tools/$1"
     chmod +x "tools/$1"
 }
-script nvcc <<<'echo "nvcc: release 13.0"'
-script nvidia-smi <<<'case "$*" in *compute_cap*) echo 9.0 ;; -L) echo "GPU 0: a script" ;; *) echo "a script" ;; esac'
-script cmake <<'END'
+script nvcc <<<'echo "nvcc: release ${NVCC_RELEASE:-13.0}"'
+script nvidia-smi <<'END_OF_SCRIPT'
+case "$*" in
+*compute_cap*) echo "${CAPABILITY-9.0}" ;;
+-L) echo "GPU 0: a script" ;;
+*) echo "a script, CUDA Version: 13.0 " ;;
+esac
+END_OF_SCRIPT
+script cmake <<'END_OF_SCRIPT'
 case $1 in
 --build) cp "$(dirname "$0")/gpu-check" "$2/gpu-check"; exit "${CMAKE_CODE:-0}" ;;
 -S) mkdir -p "$4"; echo "configured for $6"; [ "${CMAKE_CODE:-0}" = 0 ] || echo 'error: this does not compile' ;;
 esac
-END
-script gpu-check <<'END'
-echo "did $*"
-[ "$1" != step ] || echo 'tokens a clip: 1 context 2 target'
+END_OF_SCRIPT
+script gpu-check <<'END_OF_SCRIPT'
+echo "did $*, wgmma: ${VJ_WGMMA:-all}"
+[ "$1" != step ] || echo "tokens a clip: 1 context 2 target of $2"
 [ "$1" != "${FAILS:-}" ] || exit 1
 [ "$1" != "${LATE:-}" ] || exit 124
-END
-script compute-sanitizer <<<'shift 4; exec "$@"'
+[ "$1" != trial ] || [ "${VJ_WGMMA:-all}" = "${WORKS:-all}" ] || exit "${TRIAL_CODE:-3}"
+END_OF_SCRIPT
+script python3 <<'END_OF_SCRIPT'
+case $1 in
+-c) [[ $2 != *torch* || -n ${TORCH:-} ]] ;;
+*) echo "peer of $2 with $4 $5 and ${LD_LIBRARY_PATH-no path}" ;;
+esac
+END_OF_SCRIPT
+script compute-sanitizer <<<'exec "${@: -3}"'
 script ncu <<<'echo "profiled ${*: -2}"'
 ready() { # CODE [NAME=VALUE...]: run it, into ./out
     local want=$1 code=0
     shift
-    rm -rf out
-    env PATH="$PWD/tools:/usr/bin:/bin" PYTHONPATH=/nowhere "$@" bash "$source_dir/tests/gpu/run.sh" out >run.log 2>&1 || code=$?
+    env PATH="$PWD/tools:/usr/bin:/bin" "$@" bash "$source_dir/tests/gpu/run.sh" out >run.log 2>&1 || code=$?
     [ $code = "$want" ] || fail "$*: exit code $code, expected $want: $(cat run.log)"
 }
-parts=(ceilings products kernels model memcheck step-{L224,H224,H384} profile-{L224,H224,H384} racecheck initcheck)
+kernels=(linear attention layernorm gelu losses adamw rows clips sums probes)
 all_there() { # PART that failed or was late, and its code
-    for part in "${parts[@]}"; do
-        grep -q '^did ' "out/$part.txt" || fail "$part left no result"
+    local files=(out/*)
+    [ ${#files[@]} -le 8 ] || fail "more than eight files: ${files[*]}"
+    for part in ceilings products trial "${kernels[@]/#/kernels }" model memcheck {step,profile}\ {L224,H224,H384} racecheck initcheck; do
         local code=0
-        [ "$part" != "${1:-}" ] || code=$2
+        [ "${part% *}" != "${1:-}" ] || code=$2
         grep -q "^$part: exit code $code, " out/summary.txt || fail "$part: $(cat out/summary.txt)"
+        grep -A 1 "^==== $part\$" out/*.txt | grep -q 'did ' || fail "$part left no result"
     done
-    grep -q '^profiled step H384' out/ncu-attention.txt && grep -q '^profiled step H384' out/ncu-product.txt || fail "ncu was not called"
-    grep -q '^configured for GPU_ARCHITECTURES=90a-real' out/build.txt || fail "not built for the GPU: $(cat out/build.txt)"
+    [ "$(grep -c '^profiled step H384' out/ncu.txt)" = 2 ] || fail "ncu was not called"
+    grep -q '^configured for GPU_ARCHITECTURES=90a-real' out/machine.txt || fail "not built for the GPU: $(cat out/machine.txt)"
 }
-ready 0
+ready 0 TORCH=1 LD_LIBRARY_PATH=/given
 all_there
-ready 1 FAILS=model
-all_there model 1
-ready 3 LATE=ceilings
-all_there ceilings 124
+grep -A 1 '==== racecheck$' out/sanitizers.txt | grep -q 'wgmma: none' || fail "racecheck is run with wgmma: $(cat out/sanitizers.txt)"
+grep -q '^peer of H384 with 1 2 and /given$' out/peer.txt || fail "PyTorch was not called as it should be: $(cat out/peer.txt)"
+ready 1 FAILS=kernels
+all_there kernels 1
+ready 3 LATE=model
+all_there model 124
+for works in products none; do # the GPU is lost by the trial of more than that
+    ready 1 WORKS=$works
+    all_there trial 3
+    grep -q "^did model, wgmma: $works" out/correct.txt || fail "not run with VJ_WGMMA=$works: $(cat out/correct.txt)"
+done
+ready 1 TRIAL_CODE=1 WORKS=none # wrong results: the backend goes without by itself
+all_there trial 1
+grep -q '^did model, wgmma: all' out/correct.txt || fail "wgmma was left out: $(cat out/correct.txt)"
+ready 2 TRIAL_CODE=2 WORKS=none
+grep -q '^did trial' run.log || fail "what the GPU lacks is not shown: $(cat run.log)"
+ready 0 CAPABILITY='not a field'
+grep -q '^configured for GPU_ARCHITECTURES=$' out/machine.txt || fail "not built for all GPUs: $(cat out/machine.txt)"
 ready 1 CMAKE_CODE=1
 grep -q 'error: this does not compile' run.log || fail "the compiler's error is not shown: $(cat run.log)"
 rm tools/nvidia-smi

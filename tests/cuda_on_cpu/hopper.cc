@@ -25,8 +25,32 @@ enum {
     ROWS = 64,
     DEPTH = 16,
     MOST_COLUMNS = 256,
-    MOST_SHARED = 227 << 10
+    MOST_SHARED = 227 << 10,
+    MOST_BYTES = (1 << 20) - 1, /* of a phase */
+    ALL_REGISTERS = 64 << 10    /* of a multiprocessor */
 };
+
+/* ---------------------------------------------------------------------------------------------- registers */
+
+std::vector<int> owned; /* registers of each thread, since the first of them changed their number */
+
+/* Registers of the block, if all threads of warp group `group` have `number`. */
+int registers_if(size_t group, int number)
+{
+    int all = 0;
+    for (size_t first = 0; first < owned.size(); first += GROUP) {
+        int most = 0;
+        for (size_t t = first; t < first + GROUP && t < owned.size(); t++) most = owned[t] > most ? owned[t] : most;
+        all += GROUP * (first / GROUP == group ? number : most);
+    }
+    return all;
+}
+
+void check_registers()
+{
+    for (size_t t = 0; t < owned.size(); t++)
+        if (owned[t] != owned[t / GROUP * GROUP]) give_up("setmaxnreg by a part of a warp group");
+}
 
 /* ---------------------------------------------------------------------------------------------- phases and loads */
 
@@ -41,6 +65,7 @@ struct phase_barrier {
     uint32_t arrivals, lacking; /* of each phase; of this one */
     int64_t bytes;              /* announced in this phase, and not loaded */
     uint32_t phase;
+    bool known; /* to loads: by fence.mbarrier_init */
     std::vector<load> loads;
 };
 
@@ -131,10 +156,28 @@ uint32_t shared_address(const void *in_shared)
     return SYSTEM_BYTES + (uint32_t)at;
 }
 
+void set_registers(int number, bool more)
+{
+    const int t = thread_of_block(), at_first = ALL_REGISTERS / threads_of_block() / 8 * 8;
+    if (owned.empty()) owned.assign((size_t)threads_of_block(), at_first < 255 ? at_first : 255);
+    int *const mine = &owned[(size_t)t];
+    if (number % 8 || number < 24 || number > 256 || (more ? number < *mine : number > *mine))
+        give_up("setmaxnreg with a number of registers that it does not allow");
+    if (more)
+        wait_for("for registers that other warp groups give up, line", 0,
+                 [=] { return registers_if((size_t)t / GROUP, number) <= ALL_REGISTERS; });
+    *mine = number;
+}
+
 void phase_init(void *barrier, uint32_t arrivals)
 {
     if (shared_address(barrier) % 8) give_up("a barrier in shared memory that is not aligned");
-    barriers.push_back(phase_barrier{barrier, arrivals, arrivals, 0, 0, {}});
+    barriers.push_back(phase_barrier{barrier, arrivals, arrivals, 0, 0, false, {}});
+}
+
+void phase_init_done()
+{
+    for (auto &b : barriers) b.known = true;
 }
 
 void phase_arrive(void *barrier)
@@ -147,6 +190,7 @@ void phase_expect(void *barrier, uint32_t bytes)
     phase_barrier *b = find_barrier(barrier);
     if (b->lacking == 0) end_phase_if_done(b);
     b->bytes += bytes;
+    if (b->bytes > MOST_BYTES) give_up("more bytes in a phase than a barrier in shared memory can count");
     arrive(b);
 }
 
@@ -175,6 +219,7 @@ void load_tile(void *to, const void *map, int x, int y, void *barrier)
     if (address % 128 || (l.map.swizzled && address % 1024)) give_up("a load of a tile to memory that is not aligned");
     (void)shared_address((char *)to + bytes_of(l) - 1);
     make_nan(l);
+    if (!find_barrier(barrier)->known) give_up("a load of a tile to a barrier without fence.mbarrier_init");
     find_barrier(barrier)->loads.push_back(l);
 }
 
@@ -279,7 +324,8 @@ void read_operand(float *to, int width, uint64_t descriptor, bool transposed)
 {
     const uint32_t start = field(descriptor, 0), leading = field(descriptor, 16), stride = field(descriptor, 32);
     if (descriptor >> 62 != 1) give_up("a descriptor of wgmma without the 128-byte swizzle, the only one emulated");
-    if (descriptor >> 49 & 7) give_up("a descriptor of wgmma with a base offset");
+    if (descriptor & ~(0x3fffull | 0x3fffull << 16 | 0x3fffull << 32 | 3ull << 62))
+        give_up("a descriptor of wgmma with a base offset, or with bits that must be zero");
     float v[8];
     if (transposed) {
         for (int k = 0; k < DEPTH; k++)
@@ -313,6 +359,10 @@ void multiply_row(float *d, const float *a, const float *b, int columns, int dep
     bool zeros = add;
     for (int k = 0; k < depth; k++) zeros = zeros && a[k * ROWS] == 0.0f;
     if (zeros) return;
+    if (truncates) {
+        for (int n = 0; n < columns; n++) d[n] = truncated_sum(add ? d[n] : 0, a, ROWS, b + n, columns, depth);
+        return;
+    }
     for (int n = 0; n < columns; n += 8) {
         four low = {}, high = {};
         for (int k = 0; k < depth; k++) {
@@ -508,6 +558,7 @@ void begin_block()
 {
     barriers.clear();
     workers.clear();
+    owned.clear();
     for (size_t t = 0; t < written.size(); t++) forget_written((int)t);
 }
 
@@ -520,6 +571,7 @@ void end_block()
 {
     for (const auto &b : barriers)
         if (!b.loads.empty()) give_up("a block ends with loads of tiles on their way");
+    check_registers();
 }
 
 } /* namespace emu */

@@ -131,10 +131,23 @@ void on_fault(int number, siginfo_t *info, void *)
     sigaction(number, &all.before, nullptr);
 }
 
+/* Kernels are compiled so that a misaligned access is an illegal instruction, since GPUs have none (VjepaCuda.cmake).
+ */
+void on_trap(int number)
+{
+    char text[256];
+    const int n =
+        snprintf(text, sizeof text, "emu: %s, thread %u,%u,%u of block %u,%u,%u: an access that is not aligned\n",
+                 running, threadIdx.x, threadIdx.y, threadIdx.z, blockIdx.x, blockIdx.y, blockIdx.z);
+    if (*running && write(2, text, (size_t)n) < 0) _exit(1);
+    signal(number, SIG_DFL);
+}
+
 void watch_faults()
 {
     if (all.watching) return;
     all.watching = true;
+    signal(SIGILL, on_trap);
     struct sigaction action = {};
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO;

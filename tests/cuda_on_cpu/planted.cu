@@ -91,6 +91,11 @@ template <unsigned count> static void vectors(float *out)
     if (threadIdx.x < count) *(float4 *)(out + 4 * threadIdx.x) = float4{1, 1, 1, 1};
 }
 
+template <bool wrong> static void off_by_one(float *out)
+{
+    if (threadIdx.x < N / 8) *(float4 *)(out + 4 * threadIdx.x + wrong) = float4{1, 1, 1, 1};
+}
+
 template <bool wrong> static void far_away(float *out)
 {
     if (threadIdx.x < 64) out[threadIdx.x + (wrong ? 16000 : 0)] = 1;
@@ -156,6 +161,9 @@ enum mistake {
     OTHER_BYTES,
     OTHER_STRIDE,
     NO_FENCE,
+    NO_INIT_FENCE,
+    NO_TURN,
+    KEEPS_REGISTERS,
     NO_PROXY_FENCE,
     OVERWRITES_REGISTERS
 };
@@ -203,7 +211,7 @@ template <mistake m> static void rows_times_ones(float *out, vj_tensor_map a, vj
             phase_init(&s.full[i], 1);
             phase_init(&s.empty[i], 4);
         }
-        phase_init_done();
+        if (m != NO_INIT_FENCE) phase_init_done();
     }
     __syncthreads();
     if (threadIdx.x == 0) load_steps<m>(s, &a, &b);
@@ -224,7 +232,7 @@ struct ring_of_two {
     phase_barrier full[PLACES], empty[PLACES], turn;
 };
 
-template <bool wrong> static void two_in_turn(float *out, vj_tensor_map a, vj_tensor_map b)
+template <mistake m> static void two_in_turn(float *out, vj_tensor_map a, vj_tensor_map b)
 {
     ring_of_two &s = shared<ring_of_two>();
     const int group = (int)threadIdx.x / WARP_GROUP - 1, thread = (int)threadIdx.x % WARP_GROUP;
@@ -237,6 +245,10 @@ template <bool wrong> static void two_in_turn(float *out, vj_tensor_map a, vj_te
         phase_init_done();
     }
     __syncthreads();
+    if (group >= 0)
+        take_registers<240>();
+    else if (m != KEEPS_REGISTERS)
+        give_registers<24>();
     for (int step = 0; step < 2 * STEPS && threadIdx.x == 0; step++) {
         const int at = step % PLACES;
         phase_wait(&s.empty[at], (step / PLACES + 1) % 2, nullptr);
@@ -246,7 +258,7 @@ template <bool wrong> static void two_in_turn(float *out, vj_tensor_map a, vj_te
     }
     if (group < 0) return;
     float c[WIDE / 2] = {};
-    if (group == 1 && !wrong) phase_wait(&s.turn, 0, nullptr);
+    if (group == 1 && m != NO_TURN) phase_wait(&s.turn, 0, nullptr);
     for (int step = group * STEPS; step < (group + 1) * STEPS; step++) {
         const int at = step % PLACES;
         phase_wait(&s.full[at], step / PLACES % 2, nullptr);
@@ -346,13 +358,13 @@ static void warp_group(const char *name, void (*kernel)(float *, vj_tensor_map, 
     download(name, out, sum_of_row);
 }
 
-static void turn_missing(const char *name, bool wrong)
+template <mistake m> static void two_groups(const char *name, bool wrong)
 {
     float *out = device_floats(N);
     bf16 *a = (bf16 *)device_floats(ROWS * DEPTH / 2), *b = (bf16 *)device_floats(WIDE * DEPTH / 2);
     TRY(launch(fill_operand, ROWS, DEPTH, 0, first, a, true));
     TRY(launch(fill_operand, WIDE, DEPTH, 0, first, b, false));
-    TRY(launch(wrong ? two_in_turn<true> : two_in_turn<false>, 1, 3 * WARP_GROUP, sizeof(ring_of_two), first, out,
+    TRY(launch(wrong ? two_in_turn<m> : two_in_turn<NONE>, 1, 3 * WARP_GROUP, sizeof(ring_of_two), first, out,
                map_of(a, ROWS), map_of(b, WIDE)));
     download(name, out, sum_of_turn);
 }
@@ -438,6 +450,7 @@ int main(int argc, char **argv)
                    {"overrun", vectors<N / 4>, vectors<N / 4 + 1>, one},
                    {"overrun_a_little", vectors<N / 4 - 1>, vectors<N / 4>, nullptr},
                    {"overrun_far", far_away<false>, far_away<true>, nullptr},
+                   {"misaligned", off_by_one<false>, off_by_one<true>, nullptr},
                    {"unwritten_shared", unwritten_shared<false>, unwritten_shared<true>, index_of},
                    {"unwritten_output", unwritten_output<false>, unwritten_output<true>, index_of},
                    {"divergent_barrier", diverged<false>, diverged<true>, index_of}};
@@ -454,7 +467,8 @@ int main(int argc, char **argv)
                   {"place_given_back_early", rows_times_ones<GIVES_BACK_EARLY>},
                   {"other_bytes_announced", rows_times_ones<OTHER_BYTES>},
                   {"other_stride", rows_times_ones<OTHER_STRIDE>},
-                  {"missing_wgmma_fence", rows_times_ones<NO_FENCE>}};
+                  {"missing_wgmma_fence", rows_times_ones<NO_FENCE>},
+                  {"missing_init_fence", rows_times_ones<NO_INIT_FENCE>}};
     for (const auto &g : groups)
         if (strcmp(name, g.name) == 0) {
             warp_group(name, wrong ? g.wrong : rows_times_ones<NONE>);
@@ -473,13 +487,10 @@ int main(int argc, char **argv)
     const struct {
         const char *name;
         void (*program)(const char *name, bool wrong);
-    } programs[] = {{"missing_copy_wait", copy_wait_missing},
-                    {"staging_overwritten", staging_overwritten},
-                    {"missing_turn", turn_missing},
-                    {"read_too_early", read_too_early},
-                    {"missing_stream_wait", stream_wait_missing},
-                    {"host_touches_device_memory", host_touches},
-                    {"used_after_free", used_after_free}};
+    } programs[] = {{"missing_copy_wait", copy_wait_missing},     {"staging_overwritten", staging_overwritten},
+                    {"missing_turn", two_groups<NO_TURN>},        {"registers_kept", two_groups<KEEPS_REGISTERS>},
+                    {"read_too_early", read_too_early},           {"missing_stream_wait", stream_wait_missing},
+                    {"host_touches_device_memory", host_touches}, {"used_after_free", used_after_free}};
     for (const auto &p : programs)
         if (strcmp(name, p.name) == 0) {
             p.program(name, wrong);

@@ -352,7 +352,7 @@ static void who_multiplies_attends(void **state)
         vj_backend *be = open_with(products[i]);
         all[i] = attend(be, 64, 2, TOKENS);
         vj_backend_kernels(be, &kernels);
-        assert_true((i == 1 || i == 2) == !!strstr(kernels.library, "wgmma attention"));
+        assert_true((i == 1 || i == 2) == !!strstr(kernels.library, "wgmma attention 64 80 128"));
         close_cuda(be);
     }
     assert_false(same_rows(&all[1], &all[0], TOKENS));
@@ -429,6 +429,35 @@ static void wrong_device_is_found(void **state)
     release(&mma), release(&own);
 }
 
+/* Check that the environment can leave out attention by wgmma, or all of it, without a trial. */
+static void left_out(void **state)
+{
+    (void)state;
+    if (!device_has_wgmma()) skip();
+    const char *wishes[] = {"products", "none"};
+    for (int none = 0; none < 2; none++) {
+        vj_backend *be;
+        vj_kernels kernels = {0};
+        char warning[512] = "";
+        setenv("VJ_WGMMA", wishes[none], 1);
+        setenv("EMU_BROKEN", none ? "wgmma" : "wgmma_registers", 1); /* no trial, no warning */
+        vj_status_divert(warning, sizeof warning);
+        assert_int_equal(vj_backend_open(&be, "cuda", VJ_BF16, 1), VJ_OK);
+        vj_status_divert(NULL, 0);
+        unsetenv("EMU_BROKEN");
+        assert_string_equal(warning, "");
+        assert_true(device_has_wgmma() == !none);
+        vj_backend_kernels(be, &kernels);
+        assert_null(strstr(kernels.library, "wgmma attention"));
+        assert_int_equal(vj_backend_set_products(be, "wgmma"), none ? VJ_ERR_USAGE : VJ_OK);
+        close_cuda(be);
+    }
+    vj_backend *be;
+    setenv("VJ_WGMMA", "some", 1);
+    assert_int_equal(vj_backend_open(&be, "cuda", VJ_BF16, 1), VJ_ERR_USAGE);
+    unsetenv("VJ_WGMMA");
+}
+
 /* Check the choice by name, also in fp32, where wgmma is not used. */
 static void choosing(void **state)
 {
@@ -458,6 +487,7 @@ int main(void)
                                        cmocka_unit_test(segments_do_not_depend_on_others),
                                        cmocka_unit_test(who_multiplies_attends),
                                        cmocka_unit_test(wrong_attention_is_found),
+                                       cmocka_unit_test(left_out),
                                        cmocka_unit_test(wrong_device_is_found)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,6 +44,18 @@ void wait_for(const char *what, int line, const std::function<bool()> &true_now)
 /* Print what is wrong with the kernel and where each thread waits, and abort. */
 [[noreturn]] void give_up(const char *what);
 
+/*
+ * EMU_TENSOR_CORES=truncate: products round as coarsely as those of a GPU, by what others measured on tensor cores
+ * (Fasi et al. 2021; on an H100 Li et al. 2024): the accumulator and the products of 16 of depth are cut after one bit
+ * more than a float has below the largest of them, and their sum to a float, both toward zero. Else a sum of 16
+ * products is rounded as floats are, and then added.
+ */
+extern const bool truncates;
+
+/* c + the sum of a[k a_step] b[k b_step] over the depth, at most 16, as tensor cores make it. The products of bf16 are
+ * exact as floats. */
+float truncated_sum(float c, const float *a, int a_step, const float *b, int b_step, int depth);
+
 /* ------------------------------------------------------------------------------------------------ of hopper.cc */
 
 void begin_block();

@@ -83,7 +83,7 @@ static bool measure(work *w, int repeats)
         if (!vj_products_present(products[i]))
             printf("%s: not on this machine\n", what);
         else if (vj_backend_set_products(w->be, products[i]) != VJ_OK)
-            good = false;
+            good = say(what, -1, 0, "");
         else
             good &= say(what, seconds_of(product, w, repeats), 2e-12 * side * side * side, "TFLOP/s");
     }

@@ -10,8 +10,14 @@ int gpu_ceilings(bool small);
 /** Rates of a training step's products by each who can multiply. `small`: for the emulated GPU. */
 int gpu_products(bool small);
 
-/** All kernels of "cuda" against those of "cpu", and twice with equal bits. `small`: only small shapes. */
-int gpu_kernels(bool small);
+/** Whether products and attention by wgmma, which the backend tries before it uses them, are right on this GPU. If even
+ * the trial makes the GPU fail, which is then lost to this process, the exit code is GPU_LOST. */
+enum { GPU_LOST = 3 };
+int gpu_trial(void);
+
+/** The kernels of "cuda" against those of "cpu", and twice with equal bits: all, or those that the check `name` has.
+ * `small`: only small shapes. */
+int gpu_kernels(const char *name, bool small);
 
 /** Three training steps of a tiny network, in both precisions: loss and gradient against the cpu kernels' ones. */
 int gpu_model(void);

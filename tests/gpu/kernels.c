@@ -50,7 +50,9 @@ static void *needed(void *memory)
 
 static void *device_copy(lab *l, const void *host, int64_t bytes)
 {
-    void *device = needed(vj_device_alloc(l->be, bytes));
+    void *device = vj_device_alloc(l->be, bytes);
+    if (!device) (void)vj_sync(l->be); /* reports why, if a kernel failed before */
+    needed(device);
     vj_upload(l->be, device, host, bytes);
     return device;
 }
@@ -406,37 +408,47 @@ static void release(lab *l)
     for (int i = 0; i < l->count; i++) free(l->results[i].host);
 }
 
-static bool run_check(int number, vj_precision precision, const char *products)
+/* Run a check by each candidate for products, or once. Returns how many of these failed, and adds them to *ran. */
+static int run_check(int number, vj_precision precision, int *ran)
 {
-    lab want, got, again;
-    char title[96];
+    static const char *const products[] = {"own", "mma", "wgmma", "cublaslt"};
+    enum { PRODUCTS = sizeof products / sizeof products[0] };
     const int *shape = checks[number].shape;
-    snprintf(title, sizeof title, "%s %d %d %d, %s, %s", checks[number].name, shape[0], shape[1], shape[2],
-             precision == VJ_BF16 ? "bf16" : "fp32", products);
-    bool good = collect(&want, number, "cpu", precision, "own");
-    good = collect(&got, number, "cuda", precision, products) && good;
-    good = collect(&again, number, "cuda", precision, products) && good;
-    if (!good) printf("FAIL %s: could not be run\n", title);
-    for (int i = 0, ran = good; i < want.count && ran; i++)
-        good = compare(title, &got.results[i], &want.results[i], &again.results[i]) && good;
+    lab want, got, again;
+    int failed = 0;
+    const bool known = collect(&want, number, "cpu", precision, "own");
+    for (int p = 0; p < (checks[number].products ? PRODUCTS : 1); p++) {
+        char title[96];
+        if (!vj_products_present(products[p])) continue;
+        snprintf(title, sizeof title, "%s %d %d %d, %s, %s", checks[number].name, shape[0], shape[1], shape[2],
+                 precision == VJ_BF16 ? "bf16" : "fp32", products[p]);
+        printf("     %s ...\n", title); /* should the program end here */
+        bool good = collect(&got, number, "cuda", precision, products[p]) && known;
+        good = collect(&again, number, "cuda", precision, products[p]) && good;
+        if (!good) printf("FAIL %s: could not be run\n", title);
+        for (int i = 0, both = good; i < want.count && both; i++)
+            good = compare(title, &got.results[i], &want.results[i], &again.results[i]) && good;
+        release(&got);
+        release(&again);
+        failed += !good;
+        ++*ran;
+    }
     release(&want);
-    release(&got);
-    release(&again);
-    return good;
+    return failed;
 }
 
-int gpu_kernels(bool small)
+int gpu_kernels(const char *name, bool small)
 {
-    const char *const products[] = {"own", "mma", "wgmma", "cublaslt"};
-    enum { PRODUCTS = sizeof products / sizeof products[0] };
     int failed = 0, ran = 0;
-    for (int i = 0; i < (int)(sizeof checks / sizeof checks[0]); i++)
+    for (int i = 0; i < (int)(sizeof checks / sizeof checks[0]); i++) {
+        if ((name && strcmp(name, checks[i].name) != 0) || (small && checks[i].large)) continue;
         for (int precision = VJ_FP32; precision <= VJ_BF16; precision++)
-            for (int p = 0; p < (checks[i].products ? PRODUCTS : 1) && !(small && checks[i].large); p++) {
-                if (!vj_products_present(products[p])) continue;
-                failed += !run_check(i, (vj_precision)precision, products[p]);
-                ran++;
-            }
+            failed += run_check(i, (vj_precision)precision, &ran);
+    }
+    if (ran == 0) {
+        fprintf(stderr, "gpu-check: there is no check of kernels called %s\n", name);
+        return VJ_EXIT_USAGE;
+    }
     printf("kernels: %d of %d checks failed\n", failed, ran);
     return failed == 0 ? VJ_EXIT_DONE : VJ_EXIT_FAILED;
 }

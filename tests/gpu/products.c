@@ -128,7 +128,10 @@ static bool open_arrays(arrays *a, int64_t rows, int64_t weights, int width)
 
 static bool time_product(const arrays *a, const product *p, const char *by, int repeats)
 {
-    if (vj_backend_set_products(a->be, by) != VJ_OK) return false;
+    if (vj_backend_set_products(a->be, by) != VJ_OK) {
+        printf("%-21s %-9s FAILED\n", p->name, by);
+        return false;
+    }
     double began_s = 0;
     for (int i = -1; i < repeats; i++) {
         if (i == 0) {
@@ -166,13 +169,14 @@ int gpu_products(bool small)
     if (vj_backend_open(&a.be, "cuda", VJ_BF16, 0) != VJ_OK) return VJ_EXIT_FAILED;
     printf("%s\n", vj_backend_describe(a.be));
     bool good = open_arrays(&a, rows, weights / share / share, width);
-    for (int i = 0; i < PRODUCTS && good; i++)
-        for (int by = 0; by < 4 && good; by++) {
+    const bool ready = good;
+    for (int i = 0; i < PRODUCTS && ready; i++)
+        for (int by = 0; by < 4; by++) {
             product p = products[i];
             p.R = p.R / share / share;
             p.N /= share;
             p.K /= share;
-            if (vj_products_present(names[by])) good = time_product(&a, &p, names[by], small ? 1 : REPEATS);
+            if (vj_products_present(names[by])) good &= time_product(&a, &p, names[by], small ? 1 : REPEATS);
         }
     if (!good) printf("products: FAILED\n");
     vj_backend_close(a.be);

@@ -142,16 +142,18 @@ static vj_status make_weights(trainer *t)
     return vj_sync(t->be);
 }
 
-/* Open the GPU, with the candidate that is fastest for products there. */
+/* Open the GPU, with the candidate that is fastest for products there, unless the environment chooses. */
 static vj_status open_gpu(trainer *t)
 {
     vj_product_rate rates[VJ_PRODUCT_CANDIDATES];
     int count;
     VJ_TRY(vj_backend_open(&t->be, "cuda", VJ_BF16, 0));
-    VJ_TRY(vj_backend_time_products(t->be, rates, VJ_PRODUCT_CANDIDATES, &count));
-    for (int i = 0; i < count; i++)
-        printf("products %-10s %8.1f TFLOP/s (%s)\n", rates[i].name, 1e-3 * rates[i].gflops, rates[i].detail);
-    VJ_TRY(vj_backend_set_products(t->be, rates[vj_product_rates_pick(rates, count)].name));
+    if (!getenv("VJ_PRODUCTS")) {
+        VJ_TRY(vj_backend_time_products(t->be, rates, VJ_PRODUCT_CANDIDATES, &count));
+        for (int i = 0; i < count; i++)
+            printf("products %-10s %8.1f TFLOP/s (%s)\n", rates[i].name, 1e-3 * rates[i].gflops, rates[i].detail);
+        VJ_TRY(vj_backend_set_products(t->be, rates[vj_product_rates_pick(rates, count)].name));
+    }
     printf("%s, products %s\n", vj_backend_describe(t->be), vj_backend_products(t->be));
     return VJ_OK;
 }

@@ -107,16 +107,20 @@ attention describe(bool rounded, const vj_rows *rows, int D, int heads)
     return a;
 }
 
-/* Forward by wgmma if `how` is not NULL and there is a kernel for heads of this width, else by mma. */
+/* Return whether wgmma computes heads of this width: there is a kernel, and it was found to be correct. */
+bool by_wgmma(const attention &a, const vj_cuda_wgmma *how)
+{
+    return how && attention_wgmma_present(a.d) && (how->attends >> a.d / 16 & 1);
+}
+
+/* Forward by wgmma if `how` is not NULL and says so, else by mma. */
 cudaError_t forward_on_tensor_cores(const attention &a, cudaStream_t stream, const vj_cuda_wgmma *how)
 {
-    return how && attention_wgmma_present(a.d) ? attention_wgmma_forward(a, stream, how)
-                                               : attention_tiles_forward(a, stream);
+    return by_wgmma(a, how) ? attention_wgmma_forward(a, stream, how) : attention_tiles_forward(a, stream);
 }
 cudaError_t backward_on_tensor_cores(const attention &a, cudaStream_t stream, const vj_cuda_wgmma *how)
 {
-    return how && attention_wgmma_present(a.d) ? attention_wgmma_backward(a, stream, how)
-                                               : attention_tiles_backward(a, stream);
+    return by_wgmma(a, how) ? attention_wgmma_backward(a, stream, how) : attention_tiles_backward(a, stream);
 }
 
 /* Compute the terms of all queries from a.dout, a.out and lse. */

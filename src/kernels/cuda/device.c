@@ -510,9 +510,13 @@ static void kernels_of(const vj_backend *be, vj_kernels *kernels)
     char library[32];
     vj_cuda_products_library(be, library, sizeof library);
     snprintf(kernels->isa, sizeof kernels->isa, "cuda");
-    const bool attends = be->precision == VJ_BF16 && vj_cuda_attention_wgmma(be);
-    snprintf(kernels->library, sizeof kernels->library, "%s%s%.32s with %d SMs%s", library, library[0] ? " on " : "",
-             cuda->name, cuda->processors, attends ? ", wgmma attention" : "");
+    const vj_cuda_wgmma *wgmma = be->precision == VJ_BF16 ? vj_cuda_attention_wgmma(be) : NULL;
+    const int n = snprintf(kernels->library, sizeof kernels->library, "%s%s%.32s with %d SMs%s", library,
+                           library[0] ? " on " : "", cuda->name, cuda->processors, wgmma ? ", wgmma attention" : "");
+    for (int d = 16, at = n; wgmma && d <= 128 && at < (int)sizeof kernels->library;
+         d += 16) /* ranks must not differ in the widths either */
+        if (wgmma->attends >> d / 16 & 1)
+            at += snprintf(kernels->library + at, sizeof kernels->library - (size_t)at, " %d", d);
 }
 
 static void describe(const vj_backend *be, char *text, size_t bytes)

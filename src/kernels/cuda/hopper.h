@@ -58,12 +58,16 @@ template <int registers> VJ_DEVICE void give_registers()
 {
 #ifdef VJ_SM90A
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(registers));
+#elif !defined __CUDACC__
+    emu::set_registers(registers, false);
 #endif
 }
 template <int registers> VJ_DEVICE void take_registers()
 {
 #ifdef VJ_SM90A
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers));
+#elif !defined __CUDACC__
+    emu::set_registers(registers, true);
 #endif
 }
 
@@ -91,6 +95,8 @@ VJ_DEVICE void phase_init_done()
 {
 #ifdef VJ_SM90A
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#elif !defined __CUDACC__
+    emu::phase_init_done();
 #endif
 }
 

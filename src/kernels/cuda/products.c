@@ -84,11 +84,20 @@ static bool load_functions(vj_cuda_products *p)
     return true;
 }
 
-static void *load_library(const char **name)
+/* Return the name of the library's file number i, or NULL: the one that the environment names, or else those of all
+ * versions that have the same functions, first the one to prefer. */
+static const char *library_file(int i)
 {
+    static const char *const files[] = {VJ_CUBLASLT_FILES};
     const char *wanted = getenv("VJEPA_CUBLASLT");
-    *name = wanted ? wanted : VJ_CUBLASLT_NAME;
-    return dlopen(*name, RTLD_NOW | RTLD_LOCAL);
+    if (wanted) return i == 0 ? wanted : NULL;
+    return i < (int)(sizeof files / sizeof files[0]) ? files[i] : NULL;
+}
+
+/* The library stays in memory when it is closed: loading half a gigabyte takes longer than most tests. */
+static void *load_library(const char *file)
+{
+    return dlopen(file, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 }
 
 static bool library_failed(vj_cuda_products *p, int status, const char *what)
@@ -112,38 +121,58 @@ static void set_preference(vj_cuda_products *p)
     (void)library_failed(p, status, "cublasLtMatmulPreferenceSetAttribute");
 }
 
-/* Load and open the library; p->failure stays empty on success. */
-static void open_library(vj_cuda_products *p)
+static void close_library(vj_cuda_products *p)
 {
-    const char *name;
-    p->library = load_library(&name);
+    if (p->preference) (void)p->lt.MatmulPreferenceDestroy(p->preference);
+    if (p->handle) (void)p->lt.Destroy(p->handle);
+    if (p->library) (void)dlclose(p->library);
+    p->preference = p->handle = p->library = NULL;
+}
+
+/* Load and open the library of this file; p->failure stays empty on success. */
+static void open_file(vj_cuda_products *p, const char *file)
+{
+    p->library = load_library(file);
     if (!p->library)
         snprintf(p->failure, sizeof p->failure, "%s", dlerror());
     else if (!load_functions(p))
-        snprintf(p->failure, sizeof p->failure, "%s lacks functions of cuBLASLt 13", name);
+        snprintf(p->failure, sizeof p->failure, "%s lacks functions of cuBLASLt 13", file);
     else if (!library_failed(p, p->lt.Create(&p->handle), "cublasLtCreate") &&
              !library_failed(p, p->lt.MatmulPreferenceCreate(&p->preference), "cublasLtMatmulPreferenceCreate"))
         set_preference(p);
 }
 
-static void close_library(vj_cuda_products *p)
+/* Open the first library that can be opened. If there is none, p->failure is that of the first file. */
+static void open_library(vj_cuda_products *p)
 {
-    if (p->preference) (void)p->lt.MatmulPreferenceDestroy(p->preference);
-    if (p->handle) (void)p->lt.Destroy(p->handle);
-    if (p->workspace) (void)cudaFree(p->workspace);
-    if (p->library) (void)dlclose(p->library);
+    char first[sizeof p->failure] = "";
+    const char *file;
+    for (int i = 0; (file = library_file(i)); i++) {
+        p->failure[0] = '\0';
+        open_file(p, file);
+        if (!p->failure[0]) return;
+        if (i == 0) memcpy(first, p->failure, sizeof first);
+        close_library(p);
+    }
+    memcpy(p->failure, first, sizeof first);
 }
 
 bool vj_cuda_products_present(const char *name)
 {
     const char *file;
     struct cudaDeviceProp properties;
+    if (vj_cuda_devices() == 0) return false;
     if (strcmp(name, "wgmma") == 0)
-        return vj_cuda_devices() > 0 && cudaGetDeviceProperties(&properties, 0) == cudaSuccess && properties.major == 9;
-    if (strcmp(name, "cublaslt") != 0) return strcmp(name, "mma") == 0 && vj_cuda_devices() > 0;
-    void *library = vj_cuda_devices() > 0 ? load_library(&file) : NULL;
-    if (library) (void)dlclose(library);
-    return library != NULL;
+        return vj_cuda_wgmma_wanted() != VJ_WGMMA_NONE && cudaGetDeviceProperties(&properties, 0) == cudaSuccess &&
+               properties.major == 9;
+    if (strcmp(name, "cublaslt") != 0) return strcmp(name, "mma") == 0;
+    for (int i = 0; (file = library_file(i)); i++) {
+        void *library = load_library(file);
+        if (!library) continue;
+        (void)dlclose(library);
+        return true;
+    }
+    return false;
 }
 
 /* ------------------------------------------------------------------------------------------------ choosing */
@@ -202,6 +231,8 @@ vj_status vj_cuda_products_open(vj_backend *be)
                         WORKSPACE_BYTES >> 20);
     if (p->failure[0] && getenv("VJEPA_CUBLASLT"))
         return vj_raise(VJ_ERR_USAGE, "VJEPA_CUBLASLT=%s: %s", getenv("VJEPA_CUBLASLT"), p->failure);
+    if (vj_cuda_wgmma_wanted() == VJ_WGMMA_UNKNOWN)
+        return vj_raise(VJ_ERR_USAGE, "VJ_WGMMA=%s: it is none or products, or not set", getenv("VJ_WGMMA"));
     const char *products = getenv("VJ_PRODUCTS");
     p->forced = products != NULL;
     return vj_cuda_use_products(be, products ? products : "own");
@@ -211,6 +242,7 @@ void vj_cuda_products_close(vj_backend *be)
 {
     vj_cuda_products *p = products_of(be);
     if (p) close_library(p);
+    if (p && p->workspace) (void)cudaFree(p->workspace);
     free(p);
     vj_cuda_of(be)->products = NULL;
 }
@@ -437,10 +469,9 @@ static int describe_product(const vj_cuda_products *p, descriptors *x, const vj_
     return make_layout(p, &x->d, result, false, g->M, g->N);
 }
 
-/* Return the algorithm for g, requested for the rounded number of rows; NULL: the library has none, or a failure, which
- * goes to *status. */
-static const vj_lt_algorithm *algorithm_for(vj_cuda_products *p, const vj_product *g, vj_type result, const float *bias,
-                                            int *status)
+/* Return the library's answer for g, requested for the rounded number of rows, or NULL after a failure, which goes to
+ * *status. */
+static answer *answer_for(vj_cuda_products *p, const vj_product *g, vj_type result, const float *bias, int *status)
 {
     vj_product asked = *g;
     if (g->a_transposed)
@@ -470,7 +501,7 @@ static const vj_lt_algorithm *algorithm_for(vj_cuda_products *p, const vj_produc
         *found = (answer){.asked = q, .state = some ? FOUND : NONE, .algorithm = heuristic.algorithm};
         p->answered++;
     }
-    return found->state == FOUND ? &found->algorithm : NULL;
+    return found;
 }
 
 /* d [M, N] = A B [+ c] [+ bias] by the library. Returns false if it has no algorithm for that. */
@@ -480,13 +511,21 @@ static bool multiply(vj_backend *be, const vj_product *g, vj_array d, const floa
     const float one = 1, beta = c ? 1 : 0;
     descriptors x = {0};
     int status = VJ_LT_SUCCESS;
-    const vj_lt_algorithm *algorithm = algorithm_for(p, g, d.type, bias, &status);
-    if (!algorithm && status == VJ_LT_SUCCESS) return false;
-    if (status == VJ_LT_SUCCESS) status = describe_product(p, &x, g, d.type, bias);
+    answer *found = answer_for(p, g, d.type, bias, &status);
+    if (found && found->state == NONE) return false;
+    if (found) status = describe_product(p, &x, g, d.type, bias);
     if (status == VJ_LT_SUCCESS)
         status = p->lt.Matmul(p->handle, x.desc, &one, g->b.data, x.a, g->a.data, x.b, &beta, c ? c : d.data, x.d,
-                              d.data, x.d, algorithm, p->workspace, WORKSPACE_BYTES, vj_cuda_stream(be));
+                              d.data, x.d, &found->algorithm, p->workspace, WORKSPACE_BYTES, vj_cuda_stream(be));
     release_descriptors(p, &x);
+    if (found && (status == VJ_LT_NOT_SUPPORTED || status == VJ_LT_INVALID_VALUE)) {
+        /* Nothing was launched. The algorithm was proposed for another number of rows. */
+        vj_warn("cuBLASLt does not compute a product of %lld x %lld over %lld by the algorithm that it proposed (%s): "
+                "products of this kind are computed by mma.sync instead",
+                (long long)g->M, (long long)g->N, (long long)g->K, p->lt.GetStatusString(status));
+        found->state = NONE;
+        return false;
+    }
     if (status != VJ_LT_SUCCESS)
         vj_keep_failure(be, vj_raise(VJ_ERR_LIBRARY,
                                      "cuBLASLt, product of %lld x %lld over %lld: %s. train.products=mma does without "
@@ -502,6 +541,14 @@ static int64_t rows_in_piece(const vj_product *g)
     return g->a_transposed || g->M <= fit ? g->M : fit > 0 ? fit : 128;
 }
 
+/* Compute a product by the own kernels for all GPUs. Rows of operands have no padding, and the depth is not divided. */
+static cudaError_t own_product(vj_backend *be, const vj_product *g)
+{
+    if (be->precision != VJ_BF16) return vj_cuda_float_product(vj_cuda_stream(be), g);
+    return vj_cuda_tile_product(vj_cuda_stream(be), g, g->a_transposed ? g->M : g->K, g->b_transposed ? g->K : g->N,
+                                NULL);
+}
+
 /* Compute a product by the library; its operands are ready. Returns false if it has no algorithm for that. */
 static bool library_product(vj_backend *be, const vj_product *g, float *sums)
 {
@@ -514,10 +561,15 @@ static bool library_product(vj_backend *be, const vj_product *g, float *sums)
                            .K = g->K,
                            .a = g->a,
                            .b = g->b,
+                           .c = vj_f32(sums),
                            .a_transposed = g->a_transposed,
                            .b_transposed = g->b_transposed};
         part.a.data = (char *)g->a.data + first * g->K * vj_type_bytes(g->a.type); /* not transposed, or first is 0 */
-        if (!multiply(be, &part, vj_f32(sums), NULL, NULL)) return false;
+        if (!multiply(be, &part, part.c, NULL, NULL)) {
+            if (first == 0) return false;
+            /* Rows before this piece are finished, so they cannot be computed again. */
+            if (!vj_cuda_check(be, own_product(be, &part), "product of a piece")) return true;
+        }
         if (!vj_cuda_check(be, vj_cuda_finish(vj_cuda_stream(be), g, sums, 1, first, part.M), "product: finish"))
             return true;
     }

@@ -55,16 +55,23 @@ static inline vj_product vj_cuda_bare_product(const vj_product *product, float *
 typedef struct {
     vj_tensor_map_encode *encode; /* a function of the driver */
     int processors;               /* how many blocks run at a time; no result depends on it */
-    bool attends;                 /* attention was tried too, and its results are correct */
+    unsigned attends;             /* attention was tried too: bit d / 16 tells that heads d wide are correct */
     uint32_t *late; /* device memory, or NULL: a load that never comes sets it to 1 instead of failing the kernel */
 } vj_cuda_wgmma;
+
+/**
+ * What the environment variable VJ_WGMMA leaves of wgmma: "none" (it is not tried either), "products" (attention is
+ * computed without it) or, if it is not set, all. For a device on which even the trial of these kernels fails.
+ */
+typedef enum { VJ_WGMMA_ALL, VJ_WGMMA_PRODUCTS, VJ_WGMMA_NONE, VJ_WGMMA_UNKNOWN } vj_cuda_wgmma_wish;
+vj_cuda_wgmma_wish vj_cuda_wgmma_wanted(void);
 
 /** Fill *how if this device has wgmma. If not, return false, with the reason in `why`. */
 bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes);
 
 /**
- * Return whether products by wgmma are correct on this device. Tries the kernel, and then those of attention (sets
- * how->attends). Reports a failure as a warning. Waits for the device.
+ * Return whether products by wgmma are correct on this device. Tries the kernel, and then those of attention, for each
+ * width of heads (sets how->attends). Reports failures as warnings. Waits for the device.
  */
 bool vj_cuda_wgmma_try(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes);
 
@@ -82,8 +89,8 @@ bool vj_cuda_wgmma_fills(const vj_product *product);
 /** Return whether product->sums are made by this product; else the caller has to sum the columns of its result. */
 bool vj_cuda_wgmma_sums(const vj_product *product);
 
-/** Return what attention by wgmma needs, or NULL if mma computes it: the choice for products is also that for
- * attention. */
+/** Return what attention by wgmma needs, or NULL if mma computes it for all widths of heads: the choice for products is
+ * also that for attention. */
 const vj_cuda_wgmma *vj_cuda_attention_wgmma(const vj_backend *be);
 
 /** Device memory of an attention: operands are bf16, 16-byte aligned; terms: two floats per row and head. */

@@ -35,10 +35,10 @@ typedef union {
     float sums[SUMS];
     uint16_t rounded[2][SUMS];
 } trial_results;
-typedef struct {
-    uint16_t a[OPERAND], b[OPERAND];
-    float bias[MOST_COLUMNS];
-    trial_results got, want;
+typedef struct { /* kernels read and write arrays 16 bytes at a time */
+    _Alignas(16) uint16_t a[OPERAND], b[OPERAND];
+    _Alignas(16) float bias[MOST_COLUMNS];
+    _Alignas(16) trial_results got, want;
     uint32_t late;
 } trial;
 
@@ -129,7 +129,7 @@ static bool same_results(const vj_product *form, const trial *host, char *why, s
     for (int beside = 0; beside < (form->finish == VJ_FINISH_PLAIN ? 1 : 2); beside++)
         for (int64_t i = 0; i < form->M * form->N; i++) {
             const double got = result_at(form, &host->got, beside, i), want = result_at(form, &host->want, beside, i);
-            if (memcmp(&got, &want, sizeof got) == 0) continue;
+            if (got == want) continue; /* the sign of a zero may differ; a NaN was not written */
             snprintf(why, bytes, "%s%s of %lld x %lld over %lld, row %lld, column %lld: %g instead of %g", name,
                      finishes[form->finish], (long long)form->M, (long long)form->N, (long long)form->K,
                      (long long)(i / form->N), (long long)(i % form->N), got, want);
@@ -194,10 +194,10 @@ static const int widths[] = {64, 80, 128};
 
 enum { OUT = TOKENS * MOST_WIDTH, RESULTS = 4 * OUT + TOKENS };
 typedef struct {
-    uint16_t qkv[3 * OUT], dout[OUT];
+    _Alignas(16) uint16_t qkv[3 * OUT], dout[OUT];
     int32_t offset[SEGMENTS + 1];
-    float terms[2 * TOKENS];
-    float got[RESULTS], want[RESULTS]; /* out, dqkv, lse, one after the other */
+    _Alignas(16) float terms[2 * TOKENS];
+    _Alignas(16) float got[RESULTS], want[RESULTS]; /* out, dqkv, lse, one after the other */
     uint32_t late;
 } attention_trial;
 
@@ -255,40 +255,75 @@ static bool same_attention(int width, const attention_trial *host, char *why, si
            near("lse", width, host->got + 4 * n, host->want + 4 * n, TOKENS, FURTHEST_LSE, why, bytes);
 }
 
-static bool try_widths(vj_backend *be, const vj_cuda_wgmma *how, attention_trial *device, attention_trial *host,
-                       char *why, size_t bytes)
+static void warn_of_attention(const vj_backend *be, const char *why)
 {
+    vj_warn("attention by wgmma is wrong on %s (%s): it is computed by mma.sync instead, which is slower",
+            vj_cuda_of(be)->name, why);
+}
+
+/* Try each width, and return the bits of those whose results are correct. The others are reported as warnings. */
+static unsigned try_widths(vj_backend *be, const vj_cuda_wgmma *how, attention_trial *device, attention_trial *host,
+                           char *why, size_t bytes)
+{
+    unsigned correct = 0;
     draw_integers(host->qkv, 3 * OUT, LARGEST_ENTRY, 2);
     draw_integers(host->dout, OUT, LARGEST_ENTRY, 3);
     memcpy(host->offset, offsets, sizeof offsets);
     const cudaError_t error =
         cudaMemcpyAsync(device, host, offsetof(attention_trial, terms), cudaMemcpyHostToDevice, vj_cuda_stream(be));
-    if (failed(error, "upload", why, bytes)) return false;
+    bool alive = !failed(error, "upload", why, bytes);
+    if (!alive) warn_of_attention(be, why);
     vj_cuda_wgmma alone = *how;
     alone.processors = 1;
+    alone.attends = ~0u;
     alone.late = &device->late;
-    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++)
-        if (failed(run_width(be, &alone, widths[i], device, host), "the kernel", why, bytes) ||
-            !same_attention(widths[i], host, why, bytes))
-            return false;
-    return true;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths && alive; i++) {
+        alive = !failed(run_width(be, &alone, widths[i], device, host), "the kernel", why, bytes);
+        if (alive && same_attention(widths[i], host, why, bytes))
+            correct |= 1u << widths[i] / 16;
+        else
+            warn_of_attention(be, why);
+    }
+    return correct;
 }
 
-static bool attends(vj_backend *be, const vj_cuda_wgmma *how, char *why, size_t bytes)
+/* Return the bits of the widths of heads for which attention is correct. */
+static unsigned attends(vj_backend *be, const vj_cuda_wgmma *how, char *why, size_t bytes)
 {
     attention_trial *host = vj_calloc(1, sizeof *host);
     void *device = NULL;
-    bool good = false;
+    unsigned correct = 0;
     if (!host)
         snprintf(why, bytes, "out of memory");
     else if (!failed(cudaMalloc(&device, sizeof(attention_trial)), "cudaMalloc", why, bytes))
-        good = try_widths(be, how, device, host, why, bytes);
+        correct = try_widths(be, how, device, host, why, bytes);
+    if (!device) warn_of_attention(be, why);
     if (device) (void)cudaFree(device);
     free(host);
-    return good;
+    return correct;
 }
 
 /* ------------------------------------------------------------------------------------------------ open */
+
+vj_cuda_wgmma_wish vj_cuda_wgmma_wanted(void)
+{
+    static const char *const names[] = {[VJ_WGMMA_PRODUCTS] = "products", [VJ_WGMMA_NONE] = "none"};
+    const char *name = getenv("VJ_WGMMA");
+    if (!name) return VJ_WGMMA_ALL;
+    for (int i = VJ_WGMMA_PRODUCTS; i <= VJ_WGMMA_NONE; i++)
+        if (strcmp(name, names[i]) == 0) return (vj_cuda_wgmma_wish)i;
+    return VJ_WGMMA_UNKNOWN;
+}
+
+/* Look up cuTensorMapEncodeTiled(), which is new in CUDA 12.0. */
+static cudaError_t find_encode(void **encode, enum cudaDriverEntryPointQueryResult *found)
+{
+#if CUDART_VERSION >= 12050
+    return cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", encode, 12000, cudaEnableDefault, found);
+#else
+    return cudaGetDriverEntryPoint("cuTensorMapEncodeTiled", encode, cudaEnableDefault, found);
+#endif
+}
 
 bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes)
 {
@@ -301,8 +336,11 @@ bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t by
                  cuda->major);
         return false;
     }
-    const cudaError_t error =
-        cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &encode, 12000, cudaEnableDefault, &found);
+    if (vj_cuda_wgmma_wanted() == VJ_WGMMA_NONE) {
+        snprintf(why, bytes, "it is left out by VJ_WGMMA=none");
+        return false;
+    }
+    const cudaError_t error = find_encode(&encode, &found);
     if (error != cudaSuccess || found != cudaDriverEntryPointSuccess || !encode) {
         (void)cudaGetLastError();
         snprintf(why, bytes, "the driver has no cuTensorMapEncodeTiled");
@@ -320,9 +358,6 @@ bool vj_cuda_wgmma_try(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t byt
         vj_warn("products by wgmma are wrong on %s (%s): mma.sync multiplies instead, which is slower", name, why);
         return false;
     }
-    how->attends = attends(be, how, why, bytes);
-    if (!how->attends)
-        vj_warn("attention by wgmma is wrong on %s (%s): it is computed by mma.sync instead, which is slower", name,
-                why);
+    if (vj_cuda_wgmma_wanted() == VJ_WGMMA_ALL) how->attends = attends(be, how, why, bytes);
     return true;
 }

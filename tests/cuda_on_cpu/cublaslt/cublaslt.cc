@@ -9,6 +9,8 @@
  *   - If the preference allows split sums, each product may have another order.
  *   - An algorithm counts on the alignment that the preference promised, or 256 bytes.
  *   - The workspace is written.
+ *   - EMU_BROKEN=cublaslt: an algorithm computes no number of columns but multiples of 64, whatever it was proposed
+ * for.
  *
  * Not emulated: everything else, which is refused.
  */
@@ -16,6 +18,7 @@
 #include <cstdarg>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <vector>
@@ -457,6 +460,9 @@ EXPORT int cublasLtMatmul(void *handle, const operation *o, const float *alpha, 
     product p = {*o, {*a, *b, *c, *d}, A, B, C, D, workspace, *alpha, *beta, {}, 0, 0, 0};
     memcpy(&p.how, algo, sizeof p.how);
     if (const status s = check(*o, p.l, &p.m, &p.n, &p.k)) return s;
+    const char *broken = getenv("EMU_BROKEN");
+    if (broken && strcmp(broken, "cublaslt") == 0 && p.n % 64 != 0)
+        return refuse(NOT_SUPPORTED, "no algorithm for %llu columns (EMU_BROKEN)", (unsigned long long)p.n);
     if (p.how.magic != ALGORITHM) return refuse(INVALID_VALUE, "the algorithm is not one of the heuristic's");
     bool same =
         p.how.transposed_a == o->transposed_a && p.how.transposed_b == o->transposed_b && p.how.epilogue == o->epilogue;
