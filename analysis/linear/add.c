@@ -115,8 +115,7 @@ static void multiply_lower(vj_matrix *c, const dealt *a, const dealt *b, int dep
 /* Make ranks->room large enough for `count` numbers. It is kept for later calls, what is in it is not. Collective. */
 static vj_status make_room(vj_ranks *ranks, int64_t count)
 {
-    enum { FEWEST = 1 << 19 }; /* 4 MiB: then it is on huge pages (vj_calloc()) */
-    if (count < FEWEST) count = FEWEST;
+    if (count < VJ_HUGE) count = VJ_HUGE;
     if (count > ranks->room_count) {
         free(ranks->room);
         ranks->room_count = count;

@@ -11,6 +11,10 @@
  */
 enum { VJ_BLOCK = 40 };
 
+/* Arrays of at least this many numbers, 4 MiB, are on huge pages (vj_calloc()): on small ones, in a virtual machine,
+ * loops wait for addresses. */
+enum { VJ_HUGE = 1 << 19 };
+
 /* Rank r of `comm` is at row r / columns and column r % columns of the process grid. */
 struct vj_ranks {
     MPI_Comm comm; /* owned */

@@ -90,7 +90,8 @@ typedef struct {
     double *room;   /* for the threads of this rank. Owned */
 } vj_factor;
 
-/** Copy `matrix` [width, columns], row-major, a little more numbers than these. Release it with vj_factor_release().
+/** Copy `matrix` [width, columns], row-major, a little more numbers than these, at least 4 MiB. Release it with
+ * vj_factor_release().
  * VJ_ERR_MEMORY. Local, as are the next three. */
 vj_status vj_factor_create(vj_factor *factor, const double *matrix, int width, int columns);
 void vj_factor_release(vj_factor *factor);

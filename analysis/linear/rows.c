@@ -63,6 +63,7 @@ vj_status vj_factor_create(vj_factor *f, const double *matrix, int width, int co
     const vj_tiles *t = vj_tiles_here();
     int64_t count = 0;
     for (int first = 0; first < columns; first += GROUP) count += group_count(t, width, least(GROUP, columns - first));
+    if (count < VJ_HUGE) count = VJ_HUGE;
     *f = (vj_factor){.width = width, .columns = columns};
     f->packed = vj_calloc(count, sizeof *f->packed);
     f->room = vj_calloc(omp_get_max_threads() * room_count(t), sizeof *f->room);

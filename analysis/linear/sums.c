@@ -6,7 +6,7 @@
  *
  * On a Xeon with AVX-512, width 1408, two ranks at once, this reached 0.67 to 0.73 of the measured peak where dsyrk of
  * OpenBLAS 0.3.21 reached 0.50, and that of MKL 2026 0.53; with AVX2 alone 0.93 to 0.96 of the peak of AVX2, OpenBLAS
- * 0.73. A tile whose operands never leave the first-level cache reached 0.84 there (tests/bench/RESULTS.md).
+ * 0.73. A tile whose operands never leave the first-level cache reached 0.84 there (docs/cpu_kernels.md).
  */
 #include <string.h>
 

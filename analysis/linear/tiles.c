@@ -2,11 +2,8 @@
 #include "linear/tiles.h"
 
 #include <string.h>
-#ifdef __x86_64__
-#include <immintrin.h>
-#endif
 
-#include "kernels/kernels.h"
+#include "linear/isa.h"
 
 /*
  * `vectors`, `step` and `apart` are constants of each function that this is inlined into. Where columns of y are rows
@@ -52,24 +49,20 @@
         add_##isa(vectors, step, apart, sums, x, y, depth, next, ahead);                                               \
     }
 
-/*
- * Two vectors of all rows, then the next two, so that several rows come from the second-level cache at once. Uses
- * TO_DOUBLES, because the compiler would convert each half of a vector separately.
- */
+/* Two vectors of all rows, then the next two, so that several rows come from the second-level cache at once. */
 #define WIDEN(isa, lanes, attributes)                                                                                  \
     attributes static void widen_##isa(double *to, const float *from, int64_t stride, const double *minus, int rows,   \
                                        int count)                                                                      \
     {                                                                                                                  \
-        typedef double doubles __attribute__((vector_size(sizeof(double) * (lanes)), aligned(8), may_alias));          \
-        typedef float floats __attribute__((vector_size(sizeof(float) * (lanes)), aligned(4), may_alias));             \
+        VJ_VECTORS(lanes)                                                                                              \
         int k = 0;                                                                                                     \
         for (; k + 2 * (lanes) <= count; k += 2 * (lanes)) {                                                           \
             const doubles m = *(const doubles *)(minus + k), n = *(const doubles *)(minus + k + (lanes));              \
             for (int i = 0; i < rows; i++) {                                                                           \
                 const float *row = from + i * stride + k;                                                              \
                 double *wide = to + i * VJ_ROW_DEPTH + k;                                                              \
-                *(doubles *)wide = TO_DOUBLES(*(const floats *)row, doubles) - m;                                      \
-                *(doubles *)(wide + (lanes)) = TO_DOUBLES(*(const floats *)(row + (lanes)), doubles) - n;              \
+                *(doubles *)wide = VJ_DOUBLES_##isa(*(const floats *)row) - m;                                         \
+                *(doubles *)(wide + (lanes)) = VJ_DOUBLES_##isa(*(const floats *)(row + (lanes))) - n;                 \
             }                                                                                                          \
         }                                                                                                              \
         for (; k < count; k++)                                                                                         \
@@ -84,33 +77,20 @@
     TILE(row_##isa##_1, isa, 1, 1, VJ_ROW_DEPTH, attributes)                                                           \
     TILE(row_##isa##_2, isa, 2, 1, VJ_ROW_DEPTH, attributes)                                                           \
     TILE(row_##isa##_3, isa, 3, 1, VJ_ROW_DEPTH, attributes)                                                           \
-    WIDEN(isa, number, attributes)                                                                                     \
-    static const vj_tiles isa = {.lanes = (number),                                                                    \
-                                 .wide = VJ_TILE_VECTORS * (number),                                                   \
-                                 .by_panel = {panel_##isa##_1, panel_##isa##_2, panel_##isa##_3},                      \
-                                 .by_row = {row_##isa##_1, row_##isa##_2, row_##isa##_3},                              \
-                                 .widen = widen_##isa};
+    WIDEN(isa, number, attributes)
+#define ENTRY(isa, number, attributes)                                                                                 \
+    {.lanes = (number),                                                                                                \
+     .wide = VJ_TILE_VECTORS * (number),                                                                               \
+     .by_panel = {panel_##isa##_1, panel_##isa##_2, panel_##isa##_3},                                                  \
+     .by_row = {row_##isa##_1, row_##isa##_2, row_##isa##_3},                                                          \
+     .widen = widen_##isa},
 
-#define TO_DOUBLES __builtin_convertvector
-TILES(portable, 2, )
-#ifdef __x86_64__
-#undef TO_DOUBLES
-#define TO_DOUBLES(vector, type) ((type)_mm256_cvtps_pd((__m128)(vector)))
-TILES(avx2, 4, __attribute__((target("avx2,fma"))))
-#undef TO_DOUBLES
-#define TO_DOUBLES(vector, type) ((type)_mm512_cvtps_pd((__m256)(vector)))
-TILES(avx512, 8, __attribute__((target("avx512f"))))
-#endif
+VJ_EACH_ISA(TILES)
 
 const vj_tiles *vj_tiles_here(void)
 {
-    const char *isa = NULL;
-    VJ_ASSERT(vj_backend_isa(&isa) == VJ_OK); /* as vj_ranks_open() saw */
-#ifdef __x86_64__
-    if (strncmp(isa, "avx512", 6) == 0 || strcmp(isa, "amx") == 0) return &avx512;
-    if (strcmp(isa, "avx2") == 0) return &avx2;
-#endif
-    return &portable;
+    static const vj_tiles all[] = {VJ_EACH_ISA(ENTRY)};
+    return &all[vj_isa_here()];
 }
 
 int vj_tiles_panels(const vj_tiles *tiles, int columns)

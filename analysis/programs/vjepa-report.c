@@ -85,6 +85,8 @@ static vj_status check_outputs(void)
 static vj_status write_all(vj_document *document, int shown, int inputs)
 {
     const char *const to[] = {html_to, markdown_to, csv_to};
+    if (csv_to) VJ_TRY(vj_document_check_csv(document, csv_to));
+    if (markdown_to) VJ_TRY(vj_document_check_markdown(document, markdown_to));
     if (csv_to) VJ_TRY(vj_document_csv(document, csv_to));
     if (html_to || markdown_to) VJ_TRY(vj_document_draw(document));
     if (html_to) VJ_TRY(vj_document_html(document, html_to));

@@ -75,7 +75,8 @@ static vj_status draw(const char *const *tables, int count, const char *folder)
     vj_document *document = vj_document_create("Scaling study");
     const vj_inputs inputs = {.paths = tables, .count = count};
     (void)vj_inputs_add(document, &inputs);
-    vj_status status = vj_document_draw(document);
+    vj_status status = vj_document_check_markdown(document, folder);
+    if (status == VJ_OK) status = vj_document_draw(document);
     if (status == VJ_OK) status = vj_document_markdown(document, folder);
     vj_document_destroy(document);
     return status;
@@ -96,7 +97,7 @@ static vj_status modelled(vj_run *run, char table[VJ_PATH])
     if (!run->config_path || run->file_count > 0) return vj_raise(VJ_ERR_USAGE, "model takes one CONFIG.yaml");
     int64_t node_ranks = 0, weak_clips = 0;
     VJ_TRY(vj_option_number("--ranks", ranks, 1, INT32_MAX, &node_ranks));
-    VJ_TRY(vj_option_number("--weak", weak, 1, INT64_MAX, &weak_clips));
+    VJ_TRY(vj_option_number("--weak", weak, 1, INT32_MAX, &weak_clips));
     if (study && strpbrk(study, ",\""))
         return vj_raise(VJ_ERR_USAGE, "--study %s: a name without commas and quotes is expected", study);
     if (cluster) VJ_TRY(vj_config_read_section(&run->config, cluster, "cluster"));
@@ -114,9 +115,12 @@ static vj_status work(vj_run *run)
     char table[VJ_PATH], phases[VJ_PATH];
     if (!out) return vj_raise(VJ_ERR_USAGE, "no folder for the results is named: give --out FOLDER");
     VJ_TRY(vj_output_check_folder("--out", out));
-    (void)mkdir(out, 0777); /* there, or the files say what is wrong */
     snprintf(table, sizeof table, "%s/scaling.csv", out);
     snprintf(phases, sizeof phases, "%s/phases.csv", out);
+    VJ_TRY(vj_output_check_text(table, VJ_SCALING_CSV_BEGIN));
+    VJ_TRY(vj_output_check_text(phases, VJ_SCALING_PHASES_BEGIN));
+    VJ_TRY(vj_document_check_markdown(NULL, out));
+    (void)mkdir(out, 0777); /* there, or the files say what is wrong */
     return strcmp(run->command, "points") == 0 ? measured(run, table, phases) : modelled(run, table);
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/output.h"
 #include "base/program.h"
 #include "bench/report.h"
 #include "parallel/parallel.h"
@@ -159,13 +160,18 @@ static vj_status open_validation(vj_source **source, const vj_run *run, const vj
     return vj_agree(run->comm, run->rank != 0 ? vj_source_match(training, *source) : VJ_OK);
 }
 
-/* Write OUT.json next to OUT.h5. */
+/* Make the path of OUT.json, next to OUT.h5. */
+static vj_status json_path(char path[VJ_PATH])
+{
+    if (snprintf(path, VJ_PATH, "%.*s.json", (int)(strlen(out) - strlen(".h5")), out) < VJ_PATH) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "--out %s: path too long", out);
+}
+
 static vj_status write_json(const json_t *report)
 {
     char path[VJ_PATH];
     vj_file file;
-    if (snprintf(path, sizeof path, "%.*s.json", (int)(strlen(out) - strlen(".h5")), out) >= (int)sizeof path)
-        return vj_raise(VJ_ERR_USAGE, "--out %s: path too long", out);
+    VJ_TRY(json_path(path));
     VJ_TRY(vj_file_begin_text(&file, path));
     const vj_status status = vj_report_json(report, file.stream);
     if (status == VJ_OK) return vj_file_commit(&file);
@@ -178,6 +184,11 @@ static vj_status check_out(void)
     const size_t length = out ? strlen(out) : 0;
     if (out && (length <= strlen(".h5") || strcmp(out + length - strlen(".h5"), ".h5") != 0))
         return vj_raise(VJ_ERR_USAGE, "--out %s: the name must end in .h5", out);
+    if (!out) return VJ_OK;
+    char path[VJ_PATH];
+    VJ_TRY(vj_output_check_file("--out", out));
+    VJ_TRY(json_path(path));
+    VJ_TRY(vj_output_check_text(path, "{\n \"command\": \"")); /* as run_command() begins the report */
     return vj_analysis_file_may_replace(out);
 }
 

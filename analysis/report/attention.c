@@ -210,13 +210,14 @@ static vj_status find_facts(show *s)
 static vj_status add_picture(vj_document *document, show *s)
 {
     char caption[4096], name[VJ_HEAD_NAME + 16];
+    bool too_large;
     const int64_t fit = ROWS / s->file.segments, samples = fit < 1 ? 1 : fit < s->file.samples ? fit : s->file.samples;
     vj_status status = find_facts(s);
     if (status == VJ_OK) status = draw(s, samples, caption, sizeof caption);
     snprintf(name, sizeof name, "attention-%s", s->map->name);
     if (status == VJ_OK)
-        status = vj_page_rgb(
-            document, name, s->canvas.pixels, s->canvas.height, s->canvas.width,
+        status = vj_page_picture(
+            document, name, &s->canvas, 0, &too_large,
             "Frames of clips, and below each the same frame with bright cells where the probe attends.", caption);
     vj_canvas_release(&s->canvas);
     vj_clips_classes_release(&s->names);

@@ -1,7 +1,9 @@
 /* Writes the numbers of a document: a CSV file for each table and plot. */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/markup.h"
+#include "base/output.h"
 #include "report/files.h"
 #include "report/inside.h"
 
@@ -89,9 +91,39 @@ static void put_heat_map(FILE *out, const vj_plot *plot)
         }
 }
 
+static const char *name_of(const vj_document_block *block)
+{
+    return block->kind == VJ_BLOCK_TABLE ? block->table->name : block->kind == VJ_BLOCK_PLOT ? block->plot->name : NULL;
+}
+
+/* A small text beside the tables, by which a folder of an earlier report is recognised. */
+static const char mark[] =
+    "Tables and curves of a report, written by vjepa-report --csv. It may replace all of them.\n";
+
+vj_status vj_document_check_csv(const vj_document *document, const char *folder)
+{
+    char path[VJ_PATH + 120];
+    snprintf(path, sizeof path, "%s/report.txt", folder);
+    VJ_TRY(vj_output_check_text(path, mark));
+    if (access(path, F_OK) == 0) return VJ_OK;
+    for (int i = 0; i < document->block_count; i++) {
+        if (!name_of(&document->blocks[i])) continue;
+        snprintf(path, sizeof path, "%s/%s.csv", folder, name_of(&document->blocks[i]));
+        if (access(path, F_OK) == 0)
+            return vj_raise(VJ_ERR_USAGE,
+                            "%s is there, and not of an earlier report, which has a report.txt beside it: write to "
+                            "another folder",
+                            path);
+    }
+    return VJ_OK;
+}
+
 vj_status vj_document_csv(const vj_document *document, const char *folder)
 {
+    char path[VJ_PATH + 120];
     VJ_TRY(vj_report_make_folder(folder));
+    snprintf(path, sizeof path, "%s/report.txt", folder);
+    VJ_TRY(vj_file_put_text(path, mark));
     for (int i = 0; i < document->block_count; i++) {
         vj_file file;
         const vj_document_block *block = &document->blocks[i];

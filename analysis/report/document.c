@@ -129,7 +129,7 @@ static const char *name_of(const vj_document_block *block)
     case VJ_BLOCK_TABLE:
         return block->table ? block->table->name : NULL;
     case VJ_BLOCK_PICTURE:
-        return block->png ? block->png->name : NULL;
+        return block->photo ? block->photo->name : NULL;
     case VJ_BLOCK_PLOT:
         return block->plot ? block->plot->name : NULL;
     default:
@@ -260,16 +260,16 @@ void vj_list_put(vj_list *list, const char *key, const char *format, ...)
 
 /* ------------------------------------------------------------------------------------------------ pictures, plots */
 
-void vj_document_picture(vj_document *document, const char *name, const void *png, size_t bytes, const char *alt,
+void vj_document_picture(vj_document *document, const char *name, const void *jpeg, size_t bytes, const char *alt,
                          const char *caption)
 {
-    vj_png *picture = vj_report_memory(1, sizeof *picture);
+    vj_photo *picture = vj_report_memory(1, sizeof *picture);
     picture->name = file_name(document, name);
     picture->alt = vj_report_copy(alt);
     picture->caption = vj_report_copy(caption);
-    picture->png = vj_report_copy_bytes(png, bytes);
+    picture->jpeg = vj_report_copy_bytes(jpeg, bytes);
     picture->bytes = bytes;
-    add(document, VJ_BLOCK_PICTURE)->png = picture;
+    add(document, VJ_BLOCK_PICTURE)->photo = picture;
 }
 
 vj_plot *vj_document_plot(vj_document *document, const char *name, const char *title)
@@ -309,12 +309,12 @@ static void destroy_list(vj_list *list)
     free(list);
 }
 
-static void destroy_picture(vj_png *picture)
+static void destroy_picture(vj_photo *picture)
 {
     free(picture->name);
     free(picture->alt);
     free(picture->caption);
-    free(picture->png);
+    free(picture->jpeg);
     free(picture);
 }
 
@@ -326,7 +326,7 @@ void vj_document_destroy(vj_document *document)
         free(block->text);
         if (block->kind == VJ_BLOCK_TABLE) destroy_table(block->table);
         if (block->kind == VJ_BLOCK_LIST) destroy_list(block->list);
-        if (block->kind == VJ_BLOCK_PICTURE) destroy_picture(block->png);
+        if (block->kind == VJ_BLOCK_PICTURE) destroy_picture(block->photo);
         if (block->kind == VJ_BLOCK_PLOT) vj_plot_destroy(block->plot);
     }
     free(document->blocks);

@@ -76,13 +76,13 @@ void vj_list_put(vj_list *list, const char *key, const char *format, ...) VJ_PRI
 /* ------------------------------------------------------------------------------------------------ pictures, plots */
 
 /**
- * Add a picture: a PNG file in memory, which is copied.
+ * Add a picture: a JPEG file in memory, which is copied.
  *
  * @param name     name of the file in Markdown's folder, without ending, as for a table
  * @param alt      description for readers who cannot see the picture
  * @param caption  a sentence below it; "": none
  */
-void vj_document_picture(vj_document *document, const char *name, const void *png, size_t bytes, const char *alt,
+void vj_document_picture(vj_document *document, const char *name, const void *jpeg, size_t bytes, const char *alt,
                          const char *caption);
 
 /**
@@ -109,13 +109,25 @@ vj_status vj_document_draw(vj_document *document);
 /** Write one HTML file, without scripts, which loads nothing from elsewhere. */
 vj_status vj_document_html(const vj_document *document, const char *path);
 
-/** Write FOLDER/report.md with an SVG file for each plot and a PNG file for each picture. Creates the folder. */
+/** Write FOLDER/report.md with an SVG file for each plot and a JPEG file for each picture. Creates the folder. */
 vj_status vj_document_markdown(const vj_document *document, const char *folder);
 
 /**
- * Write a CSV file for each table and plot into a folder, which is created. Numbers have all digits. The rows of a plot
- * are "series, x, y, low, high", those of a heat map "row, column, value".
+ * Check that the files which vj_document_markdown() would write are not there, or are of an earlier report;
+ * VJ_ERR_USAGE if not. `document` NULL: check report.md alone, before there is a document.
+ */
+vj_status vj_document_check_markdown(const vj_document *document, const char *folder);
+
+/**
+ * Write a CSV file for each table and plot into a folder, which is created, and report.txt, by which it is recognised.
+ * Numbers have all digits. The rows of a plot are "series, x, y, low, high", those of a heat map "row, column, value".
  */
 vj_status vj_document_csv(const vj_document *document, const char *folder);
+
+/**
+ * Check that the files which vj_document_csv() would write are not there, or that the folder is that of an earlier
+ * report; VJ_ERR_USAGE if not. So a folder of a run or of results does not lose its own files.
+ */
+vj_status vj_document_check_csv(const vj_document *document, const char *folder);
 
 #endif

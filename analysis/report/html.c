@@ -79,14 +79,14 @@ static void put_base64(FILE *out, const unsigned char *bytes, size_t count)
     }
 }
 
-static void put_picture(FILE *out, const vj_png *picture)
+static void put_picture(FILE *out, const vj_photo *picture)
 {
     fputs("<figure><div class=\"picture\" tabindex=\"0\" role=\"region\" aria-label=\"", out);
     vj_put_html(out, picture->name);
     fputs("\"><img alt=\"", out);
     vj_put_html(out, picture->alt);
-    fputs("\" src=\"data:image/png;base64,", out);
-    put_base64(out, picture->png, picture->bytes);
+    fputs("\" src=\"data:image/jpeg;base64,", out);
+    put_base64(out, picture->jpeg, picture->bytes);
     fputs("\"></div>", out);
     if (*picture->caption) put_element(out, "figcaption", picture->caption);
     fputs("</figure>\n", out);
@@ -150,7 +150,7 @@ static void put_block(FILE *out, const vj_document *document, int number)
         put_list(out, block->list);
         break;
     case VJ_BLOCK_PICTURE:
-        put_picture(out, block->png);
+        put_picture(out, block->photo);
         break;
     case VJ_BLOCK_PLOT:
         put_plot(out, block->plot);

@@ -44,9 +44,9 @@ struct vj_list {
 
 typedef struct {
     char *name, *alt, *caption;
-    void *png;
+    void *jpeg;
     size_t bytes;
-} vj_png;
+} vj_photo;
 
 typedef enum { VJ_NO_INTERVAL, VJ_BAND, VJ_ERRORS } vj_interval;
 
@@ -96,7 +96,7 @@ typedef struct {
     union {
         vj_table *table;
         vj_list *list;
-        vj_png *png;
+        vj_photo *photo;
         vj_plot *plot;
     };
 } vj_document_block;

@@ -1,8 +1,10 @@
 /* Writes a document as Markdown, with a file for each plot and picture. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/markup.h"
+#include "base/output.h"
 #include "base/program.h"
 #include "report/files.h"
 #include "report/script.h"
@@ -57,11 +59,11 @@ static vj_status write_svg(const char *folder, const vj_plot *plot)
     return vj_file_commit(&file);
 }
 
-static vj_status write_png(const char *folder, const vj_png *picture)
+static vj_status write_jpeg(const char *folder, const vj_photo *picture)
 {
     vj_file file;
-    VJ_TRY(vj_report_begin(&file, folder, picture->name, ".png"));
-    fwrite(picture->png, 1, picture->bytes, file.stream); /* vj_file_commit() reports a failure */
+    VJ_TRY(vj_report_begin(&file, folder, picture->name, ".jpg"));
+    fwrite(picture->jpeg, 1, picture->bytes, file.stream); /* vj_file_commit() reports a failure */
     return vj_file_commit(&file);
 }
 
@@ -95,10 +97,10 @@ static vj_status put_block(FILE *out, const char *folder, const vj_document_bloc
         put_list(out, block->list);
         break;
     case VJ_BLOCK_PICTURE:
-        put_line(out, "![", block->png->alt, "");
-        fprintf(out, "](%s.png)\n\n", block->png->name);
-        if (*block->png->caption) put_line(out, "", block->png->caption, "\n\n");
-        return write_png(folder, block->png);
+        put_line(out, "![", block->photo->alt, "");
+        fprintf(out, "](%s.jpg)\n\n", block->photo->name);
+        if (*block->photo->caption) put_line(out, "", block->photo->caption, "\n\n");
+        return write_jpeg(folder, block->photo);
     case VJ_BLOCK_PLOT:
         put_line(out, "**", block->plot->title, "**\n\n");
         if (block->plot->svg) {
@@ -113,6 +115,50 @@ static vj_status put_block(FILE *out, const char *folder, const vj_document_bloc
     }
     return VJ_OK;
 }
+
+/* ------------------------------------------------------------------------------------------------ may it be written?
+ */
+
+/* Our reports begin with a title, and a line that says who made them. */
+static vj_status check_report(const char *path, bool *ours)
+{
+    char text[4096] = "";
+    VJ_TRY(vj_output_check_text(path, "# "));
+    FILE *f = fopen(path, "r");
+    const size_t bytes = f ? fread(text, 1, sizeof text - 1, f) : 0;
+    if (f) fclose(f); /* only read */
+    text[bytes] = '\0';
+    *ours = strstr(text, "\nMade by vjepa ") != NULL;
+    if (*ours || bytes == 0) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "%s was not written by this program: move it away, or write to another folder", path);
+}
+
+/* Plots begin as vj_svg_themed() writes them. Pictures have nothing to be recognised by but the report beside them. */
+static vj_status check_block(const vj_document_block *block, const char *folder, bool beside_report)
+{
+    char path[VJ_PATH + 120];
+    if (block->kind == VJ_BLOCK_PLOT && vj_plot_has_numbers(block->plot)) {
+        snprintf(path, sizeof path, "%s/%s.svg", folder, block->plot->name);
+        return vj_output_check_text(path, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\"");
+    }
+    if (block->kind != VJ_BLOCK_PICTURE || beside_report) return VJ_OK;
+    snprintf(path, sizeof path, "%s/%s.jpg", folder, block->photo->name);
+    if (access(path, F_OK) != 0) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "%s is there, and no report.md of ours beside it: write to another folder", path);
+}
+
+vj_status vj_document_check_markdown(const vj_document *document, const char *folder)
+{
+    char path[VJ_PATH + 120];
+    bool beside_report;
+    snprintf(path, sizeof path, "%s/report.md", folder);
+    VJ_TRY(check_report(path, &beside_report));
+    for (int i = 0; document && i < document->block_count; i++)
+        VJ_TRY(check_block(&document->blocks[i], folder, beside_report));
+    return VJ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ writing */
 
 vj_status vj_document_markdown(const vj_document *document, const char *folder)
 {

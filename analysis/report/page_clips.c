@@ -12,7 +12,7 @@
 #include "report/pages.h"
 #include "sheet/sheet.h"
 
-enum { SHEET_CLIPS = 8, SHEET_BYTES = 3 << 19, NAMED_BARS = 40, SIZES = 12, WHY = 1024 };
+enum { SHEET_CLIPS = 8, SHEET_BYTES = 5 << 18, NAMED_BARS = 40, SIZES = 12, WHY = 1024 };
 
 static bool is_store(const char *path)
 {
@@ -211,18 +211,6 @@ static void add_label(vj_document *document, const vj_clips *clips, int label)
 
 /* ------------------------------------------------------------------------------------------------ contact sheet */
 
-typedef struct {
-    const char *store;
-    int64_t clips;
-    const vj_config *masks; /* NULL: none */
-} sheet;
-
-static vj_status draw_sheet(void *user, const char *path)
-{
-    sheet *s = user;
-    return vj_sheet_write(path, s->store, 0, &s->clips, s->masks, NULL);
-}
-
 /* Return the configuration of the first run among the inputs whose masks fit this store; NULL if there is none. */
 static vj_config *masks_of(const vj_inputs *all, const vj_clips *clips)
 {
@@ -244,15 +232,19 @@ static vj_status add_first_clips(vj_document *document, const char *path, const 
 {
     char caption[256];
     bool too_large = true;
+    snprintf(caption, sizeof caption, "The first clips%s.",
+             masks ? ", each followed by what its masks leave: bright is what the encoder sees, hatched is to be "
+                     "predicted, black is left out of both"
+                   : "; give the folder of a run beside to see its masks");
     for (int64_t count = SHEET_CLIPS; count > 0 && too_large; count /= 2) {
-        sheet s = {path, count, masks};
-        snprintf(caption, sizeof caption, "The first clips%s.",
-                 masks ? ", each followed by what its masks leave: bright is what the encoder sees, hatched is to be "
-                         "predicted, "
-                         "black is left out of both"
-                       : "; give the folder of a run beside to see its masks");
-        VJ_TRY(vj_page_drawn(document, "contact-sheet", draw_sheet, &s, count > 1 ? SHEET_BYTES : 0, &too_large,
-                             "Frames of clips from left to right, a clip in each row.", caption));
+        int64_t shown = count;
+        vj_canvas canvas;
+        vj_status status = vj_sheet_draw(&canvas, path, 0, &shown, masks, NULL);
+        if (status == VJ_OK)
+            status = vj_page_picture(document, "contact-sheet", &canvas, count > 1 ? SHEET_BYTES : 0, &too_large,
+                                     "Frames of clips from left to right, a clip in each row.", caption);
+        vj_canvas_release(&canvas);
+        VJ_TRY(status);
     }
     return VJ_OK;
 }

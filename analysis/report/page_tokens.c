@@ -243,6 +243,7 @@ static vj_status draw(vj_document *document, const tokens *k)
     const int down = ((int)k->clips + across - 1) / across;
     vj_canvas canvas = {.pixels = NULL};
     char caption[512], name[256];
+    bool too_large;
     vj_status status = vj_canvas_create(&canvas, down * high - 3 * GAP, across * wide - 3 * GAP, paper);
     for (int64_t c = 0; c < k->clips && status == VJ_OK; c++) {
         const int top = (int)c / across * high, left = (int)c % across * wide;
@@ -256,8 +257,8 @@ static vj_status draw(vj_document *document, const tokens *k)
              k->spectrum->name, k->grid.t, k->grid.y, k->grid.x, k->grid.guessed ? " (guessed from their number)" : "",
              k->store ? "" : " Give the clip store, too, to see the frames beside.");
     if (status == VJ_OK)
-        status = vj_page_rgb(document, name, canvas.pixels, canvas.height, canvas.width,
-                             "Tokens of clips as coloured squares, from left to right in time.", caption);
+        status = vj_page_picture(document, name, &canvas, 0, &too_large,
+                                 "Tokens of clips as coloured squares, from left to right in time.", caption);
     vj_canvas_release(&canvas);
     if (status == VJ_OK) note_gaps(document, k);
     return status;

@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "codec/codec.h"
 #include "report/inside.h"
-#include "video/still.h"
 
 /* Return the length of a path without trailing slashes. */
 static size_t end_of(const char *path)
@@ -77,57 +77,22 @@ bool vj_page_has(const char *folder, const char *name)
 
 /* ------------------------------------------------------------------------------------------------ pictures */
 
-/* Read a file that this program has written. */
-static vj_status load(const char *path, int64_t limit, char **bytes, int64_t *count, bool *too_large)
+vj_status vj_page_picture(vj_document *document, const char *name, const vj_canvas *canvas, int64_t limit,
+                          bool *too_large, const char *alt, const char *caption)
 {
-    struct stat info;
-    *bytes = NULL;
-    if (stat(path, &info) != 0) return vj_raise(VJ_ERR_IO, "read %s", path);
-    *count = info.st_size;
-    *too_large = limit > 0 && info.st_size > limit;
-    if (*too_large) return VJ_OK;
-    FILE *f = fopen(path, "r");
-    if (!f) return vj_raise(VJ_ERR_IO, "read %s", path);
-    *bytes = vj_report_memory(info.st_size, 1);
-    const bool whole = fread(*bytes, 1, (size_t)info.st_size, f) == (size_t)info.st_size;
-    fclose(f); /* only read */
-    return whole ? VJ_OK : vj_raise(VJ_ERR_IO, "read %s", path);
-}
-
-vj_status vj_page_drawn(vj_document *document, const char *name, vj_page_draw *draw, void *user, int64_t limit,
-                        bool *too_large, const char *alt, const char *caption)
-{
-    const char *temporary = getenv("TMPDIR");
-    char folder[VJ_PATH], path[VJ_PATH + 16], *bytes = NULL;
-    int64_t count = 0;
-    *too_large = false;
-    snprintf(folder, sizeof folder, "%s/vjepa-report.XXXXXX", temporary && *temporary ? temporary : "/tmp");
-    if (!mkdtemp(folder)) return vj_raise(VJ_ERR_IO, "make a folder for a picture, %s", folder);
-    snprintf(path, sizeof path, "%s/a.png", folder);
-    vj_status status = draw(user, path);
-    if (status == VJ_OK) status = load(path, limit, &bytes, &count, too_large);
-    if (status == VJ_OK && !*too_large) vj_document_picture(document, name, bytes, (size_t)count, alt, caption);
-    free(bytes);
-    (void)unlink(path); /* it may not have been written */
-    (void)rmdir(folder);
+    enum { HEAD = 3 * sizeof(uint32_t) }; /* of a record of one frame (codec.h) */
+    const vj_codec_settings settings = {.codec = VJ_CODEC_JPEG, .quality = 85, .chroma = 444};
+    vj_coder *coder;
+    const uint8_t *record;
+    int64_t bytes;
+    double psnr;
+    vj_status status = vj_coder_create(&coder);
+    if (status == VJ_OK)
+        status = vj_record_encode(coder, &settings, canvas->pixels, 1, canvas->height, canvas->width, &record, &bytes,
+                                  &psnr);
+    *too_large = status == VJ_OK && limit > 0 && bytes - HEAD > limit;
+    if (status == VJ_OK && !*too_large)
+        vj_document_picture(document, name, record + HEAD, (size_t)(bytes - HEAD), alt, caption);
+    vj_coder_destroy(coder);
     return status;
-}
-
-typedef struct {
-    const uint8_t *rgb;
-    int height, width;
-} picture;
-
-static vj_status write_picture(void *user, const char *path)
-{
-    const picture *p = user;
-    return vj_still_write(path, p->rgb, p->height, p->width);
-}
-
-vj_status vj_page_rgb(vj_document *document, const char *name, const uint8_t *rgb, int height, int width,
-                      const char *alt, const char *caption)
-{
-    picture p = {rgb, height, width};
-    bool too_large;
-    return vj_page_drawn(document, name, write_picture, &p, 0, &too_large, alt, caption);
 }

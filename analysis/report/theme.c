@@ -56,7 +56,7 @@ const char vj_theme_page[] =
     "100%,.7rem 100%,100% .7rem;background-repeat:no-repeat}"
     "table{border-collapse:collapse;width:max-content;font-size:.875rem;font-variant-numeric:tabular-nums}"
     "th,td{padding:.28rem .7rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--line);"
-    "overflow-wrap:break-word;min-width:4rem;max-width:26rem}"
+    "overflow-wrap:break-word;min-width:4rem;max-width:min(26rem,60vw)}"
     "thead th{border-bottom:2px solid var(--line);position:sticky;top:0;background:var(--bg);vertical-align:bottom}"
     "thead th.r{max-width:9rem}th small{font-weight:400;color:var(--dim);display:block}.r{text-align:right}tbody "
     "th{min-width:6rem}td.hi{background:var(--good);"

@@ -284,8 +284,9 @@ static vj_status simulate_all(study *s, FILE *out)
     const int points = vj_parse_list(s->model->nodes, 1, 100000, nodes, MOST_POINTS);
     if (points < 0)
         return vj_raise(VJ_ERR_USAGE, "--nodes %s: numbers of nodes are expected, such as 1,2,4", s->model->nodes);
-    fprintf(out, "ranks,nodes,study,source,tensor,zero,bucket_mb,clips,clips_a_rank,step_s,clips_per_s,efficiency,"
-                 "products_s,update_s,tensor_s,exposed_sums_s,gather_s,forecast_s,node_hours_per_1000_steps\n");
+    fputs(VJ_SCALING_CSV_BEGIN "tensor,zero,bucket_mb,clips,clips_a_rank,step_s,clips_per_s,efficiency,products_s,"
+                               "update_s,tensor_s,exposed_sums_s,gather_s,forecast_s,node_hours_per_1000_steps\n",
+          out);
     for (int i = 0; i < points; i++) {
         vj_train_layout l;
         simulated r = {0};

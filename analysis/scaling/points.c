@@ -133,8 +133,9 @@ static vj_status write_points(point *points, int count, const char *path)
     vj_file file = VJ_FILE_NONE;
     const point *first = points;
     VJ_TRY(vj_file_begin_text(&file, path));
-    fprintf(file.stream, "ranks,nodes,study,source,machine,tensor,clips,repeats,step_s_min,step_s_median,step_s_max,"
-                         "clips_per_s,efficiency,node_hours_per_1000_steps\n");
+    fputs(VJ_SCALING_CSV_BEGIN "machine,tensor,clips,repeats,step_s_min,step_s_median,step_s_max,clips_per_s,"
+                               "efficiency,node_hours_per_1000_steps\n",
+          file.stream);
     for (int i = 0; i < count; i++) {
         point *p = &points[i];
         if (strcmp(p->study, first->study) != 0) first = p;
@@ -152,7 +153,7 @@ static vj_status write_phases(const point *points, int count, const char *path)
 {
     vj_file file = VJ_FILE_NONE;
     VJ_TRY(vj_file_begin_text(&file, path));
-    fprintf(file.stream, "phase,study,tensor,ranks,min_s,mean_s,max_s,slowest_rank,slowest_node\n");
+    fputs(VJ_SCALING_PHASES_BEGIN "min_s,mean_s,max_s,slowest_rank,slowest_node\n", file.stream);
     for (int i = 0; i < count; i++)
         for (int f = 0; f < points[i].phases; f++) {
             const phase *p = &points[i].phase[f];

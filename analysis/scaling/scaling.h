@@ -11,6 +11,10 @@
 #define VJ_SCALING_MEASURED "measured"
 #define VJ_SCALING_MODEL    "model"
 
+/* How scaling.csv of both sources begins, and phases.csv. */
+#define VJ_SCALING_CSV_BEGIN    "ranks,nodes,study,source,"
+#define VJ_SCALING_PHASES_BEGIN "phase,study,tensor,ranks,"
+
 /**
  * Convert JSON files of vjepa-bench step, named STUDY.ANYTHING.json, to points of a study. Files of a study with the
  * same ranks and tensor groups are repetitions: their point has the smallest and the largest of their times, and the

@@ -49,6 +49,16 @@ const int32_t *vj_source_labels(const vj_source *s)
     return s->labels;
 }
 
+vj_status vj_source_check_classes(const vj_source *s, int label)
+{
+    const int labels = vj_source_label_count(s);
+    for (int64_t i = 0; i < vj_source_clips(s); i++)
+        if (s->labels[i * labels + label] >= VJ_MAX_CLASSES)
+            return vj_raise(VJ_ERR_FORMAT, "task '%s': clip %lld is of class %d, which is no number of a class",
+                            vj_source_label_name(s, label), (long long)s->numbers[i], s->labels[i * labels + label]);
+    return VJ_OK;
+}
+
 uint64_t vj_source_fingerprint(const vj_source *source)
 {
     return source->fingerprint;

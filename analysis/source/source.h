@@ -77,6 +77,9 @@ uint64_t vj_source_fingerprint(const vj_source *source);
 /** Return the checksums of the clips' content [clips], on every rank; NULL if they are not known for all clips. */
 const uint64_t *vj_source_clip_sums(const vj_source *source);
 int vj_source_label_count(const vj_source *source);
+/** VJ_ERR_FORMAT if a clip's label is too large to be the number of a class: then it is something else. Not collective.
+ */
+vj_status vj_source_check_classes(const vj_source *source, int label);
 const char *vj_source_label_name(const vj_source *source, int label);
 const vj_clips_classes *vj_source_classes(const vj_source *source, int label);
 

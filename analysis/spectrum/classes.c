@@ -36,6 +36,8 @@ static int32_t largest_value(const vj_source *source, int label)
 
 vj_status vj_task_init(vj_task *task, const vj_source *source, int label)
 {
+    *task = (vj_task){.label = label};
+    VJ_TRY(vj_source_check_classes(source, label));
     const int32_t most = largest_value(source, label);
     *task = (vj_task){.name = vj_source_label_name(source, label), .label = label, .values = most + 1};
     if (most < 0) return vj_raise(VJ_ERR_FORMAT, "no clip has a label of task '%s'", task->name);

@@ -105,6 +105,8 @@ static vj_status add_task(vj_knn_plan *p, int label)
     const char *name = vj_source_label_name(p->training, label);
     const int64_t clips = vj_source_clips(p->training);
     *t = (vj_knn_task){.label = label};
+    VJ_TRY(vj_source_check_classes(p->training, label));
+    VJ_TRY(vj_source_check_classes(p->queries, label));
     const int64_t labelled = count_labelled(p->training, label, &t->classes),
                   asked = count_labelled(p->queries, label, &t->classes), most = labelled - (p->leave_one_out ? 1 : 0);
     while (t->k_count < p->k_count && p->k[t->k_count] <= most) t->k_count++;

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "linear/matrix.h"
-#include "spectrum/row_sums.h"
 
 enum { QUERY_TILE = 512, ROW_TILE = 2048, CHUNK = 32 };
 
@@ -29,7 +28,7 @@ int64_t vj_search_tile_bytes(int D)
 
 vj_status vj_search_create(vj_search *s, vj_distance distance, int D, int k, int lists, int64_t room)
 {
-    *s = (vj_search){.distance = distance, .D = D, .k = k, .lists = lists, .room = room};
+    *s = (vj_search){.distance = distance, .D = D, .k = k, .lists = lists, .room = room, .loops = vj_row_loops_here()};
     s->queries = vj_calloc(room * D + 1, sizeof *s->queries);
     s->measured = vj_calloc(room + 1, sizeof *s->measured);
     s->list = vj_calloc(lists * room * k + 1, sizeof *s->list);
@@ -68,8 +67,8 @@ void vj_search_release(vj_search *s)
 
 static double similarity(const vj_search *s, const float *x, double x_norm, const float *y, double y_norm)
 {
-    if (s->distance == VJ_EUCLIDEAN) return -vj_row_squared_distance(x, y, s->D);
-    return x_norm > 0 && y_norm > 0 ? vj_row_product(x, y, s->D) / (x_norm * y_norm) : 0.0;
+    if (s->distance == VJ_EUCLIDEAN) return -vj_row_squared_distance(s->loops, x, y, s->D);
+    return x_norm > 0 && y_norm > 0 ? vj_row_product(s->loops, x, y, s->D) / (x_norm * y_norm) : 0.0;
 }
 
 /* ------------------------------------------------------------------------------------------------ lists */
@@ -107,7 +106,7 @@ static double least_similarity(const vj_search *s, int64_t query)
 static vj_measured centre_row(const vj_search *s, float *to, const float *x)
 {
     const double most = 1e18; /* of two rows: their product, and all its partial sums, are finite as floats */
-    const vj_row_sums sums = vj_row_centre(to, x, s->centre, s->D);
+    const vj_row_sums sums = vj_row_centre(s->loops, to, x, s->centre, s->D);
     const double spread = sqrt(sums.squared_spread);
     return (vj_measured){sqrt(sums.square), spread < most ? spread : INFINITY, sums.offset};
 }

@@ -9,6 +9,7 @@
 #define VJ_SPECTRUM_NEIGHBOURS_H
 
 #include "base/status.h"
+#include "linear/row_sums.h"
 
 typedef enum {
     VJ_COSINE,   /* similarity: x.y / (|x| |y|), 0 where a row is zero */
@@ -30,6 +31,7 @@ typedef struct {
 typedef struct {
     vj_distance distance;
     int D, k;
+    const vj_row_loops *loops;  /* for sums in double */
     int lists;                  /* number of neighbour lists of each query: among all rows, or some of them */
     const bool *const *allowed; /* [lists] which rows may be in a list: bool [rows]; NULL: all. Borrowed */
     int64_t room;               /* the most queries at a time */

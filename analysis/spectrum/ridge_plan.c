@@ -79,6 +79,9 @@ static vj_status number_classes(vj_ridge_task *task, const vj_source *train, con
 
 vj_status vj_ridge_task_init(vj_ridge_task *task, const vj_source *train, const vj_source *validation, int label)
 {
+    *task = (vj_ridge_task){.label = label};
+    VJ_TRY(vj_source_check_classes(train, label));
+    VJ_TRY(vj_source_check_classes(validation, label));
     const int a = values_of(train, label), b = values_of(validation, label), values = a > b ? a : b;
     int64_t *clips = vj_calloc(2 * (int64_t)values + 1, sizeof *clips);
     int *of = vj_calloc(values + 1, sizeof *of);

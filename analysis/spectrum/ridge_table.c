@@ -101,7 +101,7 @@ static vj_status add_ours(table *t, const vj_probe_row *rows, int64_t count, con
         vj_probe_row row = rows[i];
         settle_name(t, &row);
         json_t *object = vj_columns_to_json(&row, true), *list = json_array();
-        for (int n = 0; n < notes->count; n++) json_array_append_new(list, json_string(notes->text[n]));
+        for (int n = 0; n < notes->count; n++) json_array_append_new(list, vj_json_text(notes->text[n]));
         if (json_object_set_new(object, "notes", list) != 0 ||
             json_array_insert_new(t->list, place_of(t, row.task), object) != 0)
             return vj_raise(VJ_ERR_MEMORY, "no memory for the table of results");

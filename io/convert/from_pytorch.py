@@ -209,6 +209,8 @@ def make_state(content, config, updates, clips):
 
 
 def convert(arguments):
+    if not os.path.isdir(arguments.out):
+        program.refuse_existing(arguments.out)
     content = published.load(arguments.checkpoint, arguments.trust)
     if probes.is_published(content):
         probes.from_published(content, arguments)

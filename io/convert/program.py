@@ -53,8 +53,15 @@ def listed(lines, most=20):
     return "".join(f"\n  {line}" for line in list(lines)[:most] + more)
 
 
+def refuse_existing(path):
+    """Refuse an output that is there already: it may be the input, or a checkpoint of a run."""
+    if os.path.lexists(path):
+        raise Misused(f"{path} exists: it is not replaced; give another name, or remove it first")
+
+
 def publish(path, write):
     """Call write(part), which fills a file beside `path`, and rename it to `path` when it is whole and on disk."""
+    refuse_existing(path)
     part = f"{path}.{secrets.token_hex(4)}.part"
     try:
         write(part)

@@ -74,6 +74,7 @@ def optimiser(reader, config, ordered, updates):
 
 
 def convert(arguments):
+    program.refuse_existing(arguments.out)
     arguments.checkpoint = checkpoint.newest(arguments.checkpoint)
     if probes.is_ours(arguments.checkpoint):
         probes.to_published(arguments)

@@ -105,23 +105,20 @@ setting() { # PROGRAM SECTION KEY
 find_output() {
     ((${#arguments[@]})) || die 2 "$step takes a configuration, CONFIG.yaml, and what vjepa-$step takes"
     case $step in
-    pretrain) out=$(setting vjepa-pretrain run dir) && record=$out/jobs ;;
-    pack) out=$(setting vjepa-pack pack store) && record=$out.jobs ;;
+    pretrain) out=$(setting vjepa-pretrain run dir) ;;
+    pack) out=$(setting vjepa-pack pack store) ;;
     embed)
         out=$(argument --out)
         [ -n "$out" ] || out=$(setting vjepa-embed embed store)
-        record=$out.jobs
         ;;
-    evaluate | probe | merge | scale | plan)
-        out=$(argument --out)
-        record=$out/jobs
-        ;;
+    evaluate | probe | merge | scale | plan) out=$(argument --out) ;;
     *) die 2 "unknown step '$step'; it is one of pack, pretrain, evaluate, embed, probe, plan, scale" ;;
     esac
     [ -n "$out" ] ||
         die 2 "where does $step write? --out NAME, for pack --set pack.store=NAME.clips, for pretrain --set run.dir=RUN"
     [[ $out == /* ]] || out=$PWD/$out
-    [[ $record == /* ]] || record=$PWD/$record
+    while [[ $out == */ ]]; do out=${out%/}; done
+    case $step in pack | embed) record=$out.jobs ;; *) record=$out/jobs ;; esac
 }
 
 # Remove --out from the arguments, for a program that has no such option: the job script alone uses it.

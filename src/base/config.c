@@ -5,8 +5,12 @@
 #include "base/config.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <yaml.h>
 
 #include "base/settings.h"
@@ -134,12 +138,21 @@ static vj_status read_choice(const reader *r, const target *to, const yaml_node_
     return VJ_OK;
 }
 
+/* YAML's words for "no value". In quotes they are texts as any other. */
+static bool is_null(const yaml_node_t *node)
+{
+    static const char *const words[] = {"", "~", "null", "Null", "NULL"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        found |= strcmp((const char *)node->data.scalar.value, words[i]) == 0;
+    return found && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+}
+
 static vj_status read_text(const reader *r, const target *to, const yaml_node_t *node, char *text, size_t bytes)
 {
     if (node->type != YAML_SCALAR_NODE) return refuse_value(r, to, node);
     const char *value = (const char *)node->data.scalar.value;
-    if (!*value && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
-        return refuse(r, line_of(node), to->name, "has no value; the empty text is \"\"");
+    if (is_null(node)) return refuse(r, line_of(node), to->name, "has no value; the empty text is \"\"");
     if (strlen(value) != node->data.scalar.length || strlen(value) >= bytes)
         return refuse(r, line_of(node), to->name, "is too long (%zu bytes, at most %zu) or holds a zero byte",
                       node->data.scalar.length, bytes - 1);
@@ -462,9 +475,45 @@ static vj_status load(reader *r, const char *name, const char *text, size_t byte
 /* The whole file as one text, at most 1 MB, into a buffer of that size and one byte more. */
 enum { MOST_BYTES = 1 << 20 };
 
+/* Return whether a pipe can be read, or has lost its writer, within this time. */
+static bool becomes_ready(int fd, int ms)
+{
+    struct pollfd pipe = {.fd = fd, .events = POLLIN};
+    int ready;
+    do ready = poll(&pipe, 1, ms);
+    while (ready < 0 && errno == EINTR);
+    if (ready == 0) errno = ETIMEDOUT;
+    return ready > 0;
+}
+
+/* Wait until somebody writes to a pipe, and say so: without a limit a forgotten writer would be waited for for ever. */
+static bool wait_for_writer(int fd, const char *path)
+{
+    enum { SPEAK_MS = 2000, LIMIT_MS = 120000 };
+    if (becomes_ready(fd, SPEAK_MS)) return true;
+    vj_warn("configuration %s is a pipe, and nobody has written to it yet: waiting up to %d s", path, LIMIT_MS / 1000);
+    return becomes_ready(fd, LIMIT_MS);
+}
+
+/* Open a configuration. Opening a pipe without O_NONBLOCK waits for its writer; reading from it may then block. */
+static FILE *open_config(const char *path)
+{
+    struct stat info;
+    const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return NULL;
+    FILE *file = NULL;
+    if (fstat(fd, &info) == 0 && (!S_ISFIFO(info.st_mode) || wait_for_writer(fd, path)) &&
+        fcntl(fd, F_SETFL, O_RDONLY) == 0)
+        file = fdopen(fd, "rb");
+    const int error = errno;
+    if (!file) (void)close(fd); /* only read */
+    errno = error;
+    return file;
+}
+
 static vj_status slurp(const char *path, char *text)
 {
-    FILE *file = fopen(path, "rb");
+    FILE *file = open_config(path);
     size_t bytes = file ? fread(text, 1, MOST_BYTES + 1, file) : 0;
     bool fine = file && !ferror(file);
     if (!fine) vj_raise(VJ_ERR_USAGE, "configuration %s: %s", path, strerror(errno));

@@ -235,6 +235,28 @@ static vj_status check_patience(const vj_config *config)
                   config->data.io_patience_s, config->run.watchdog_s);
 }
 
+/* Probes and their predictions are named by these lists, so nothing may stand in one twice. */
+static vj_status check_names(const vj_config *config, const char *key, const vj_strings *names)
+{
+    for (int i = 1; i < names->count; i++)
+        for (int k = 0; k < i; k++)
+            if (strcmp(names->item[i], names->item[k]) == 0)
+                return refuse(config, key, key, "%s is named twice", names->item[i]);
+    return VJ_OK;
+}
+
+static vj_status check_numbers(const vj_config *config, const char *key, const double *numbers, int count)
+{
+    char name[32], other[32];
+    for (int i = 1; i < count; i++)
+        for (int k = 0; k < i; k++) {
+            snprintf(name, sizeof name, "%g", numbers[i]);
+            snprintf(other, sizeof other, "%g", numbers[k]);
+            if (strcmp(name, other) == 0) return refuse(config, key, key, "%s is given twice", name);
+        }
+    return VJ_OK;
+}
+
 double vj_config_probe_decay(const vj_config *config, bool images)
 {
     if (config->probe.weight_decay != VJ_AUTO) return config->probe.weight_decay;
@@ -271,7 +293,11 @@ static vj_status check_probe(const vj_config *config)
         return refuse(config, "probe.pooling", "probe.pooling", "is empty; name attentive, average or both");
     if (config->probe.labels_count == 0)
         return refuse(config, "probe.labels", "probe.labels", "is empty; give at least one share, [100]");
-    return VJ_OK;
+    VJ_TRY(check_names(config, "probe.tasks", &config->probe.tasks));
+    VJ_TRY(check_names(config, "probe.pooling", &config->probe.pooling));
+    VJ_TRY(check_numbers(config, "probe.labels", config->probe.labels, config->probe.labels_count));
+    VJ_TRY(check_numbers(config, "evaluate.sweep_lr", config->evaluate.sweep_lr, config->evaluate.sweep_lr_count));
+    return check_numbers(config, "evaluate.sweep_wd", config->evaluate.sweep_wd, config->evaluate.sweep_wd_count);
 }
 
 /* Every file that a program writes holds the settings, as one attribute: HDF5 takes less than 64 KiB. */

@@ -118,7 +118,7 @@ double vj_csv_table_number(const vj_csv_table *csv, int64_t row, int column)
 
 void vj_csv_put_text(FILE *out, const char *text)
 {
-    if (!text[strcspn(text, ",\"\n")]) {
+    if (!text[strcspn(text, ",\"\r\n")]) {
         fputs(text, out);
         return;
     }

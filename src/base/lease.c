@@ -101,7 +101,7 @@ const char *vj_lease_batch_job(void)
 
 static void describe_self(char *text, size_t bytes)
 {
-    char host[FIELD / 2] = "", boot[FIELD], space[FIELD], since[32];
+    char host[FIELD] = "", boot[FIELD], space[FIELD], since[32];
     uint64_t token = 0;
     const time_t now = time(NULL);
     struct tm utc;
@@ -152,7 +152,7 @@ static liveness liveness_of(const holder *h)
 static bool read_lease(const char *path, lease_file *s)
 {
     struct stat info;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a FIFO would wait for a writer */
     if (fd < 0) return false;
     const int64_t bytes = vj_read_at(fd, s->text, (int64_t)sizeof s->text - 1, 0);
     const bool good = bytes >= 0 && fstat(fd, &info) == 0;

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/number.h"
@@ -49,6 +50,25 @@ static void put_utf8(FILE *out, uint32_t code)
         fprintf(out, "%c%c%c%c", (int)(0xF0 | code >> 18), (int)(0x80 | (code >> 12 & 0x3F)),
                 (int)(0x80 | (code >> 6 & 0x3F)), (int)(0x80 | (code & 0x3F)));
     }
+}
+
+char *vj_utf8_copy(const char *text)
+{
+    char *copy = NULL;
+    size_t bytes;
+    FILE *out = open_memstream(&copy, &bytes);
+    if (!out) return NULL;
+    for (uint32_t code; (code = vj_utf8_next(&text));) put_utf8(out, code);
+    if (fclose(out) == 0) return copy;
+    free(copy);
+    return NULL;
+}
+
+bool vj_utf8_is_name(const char *text)
+{
+    for (uint32_t code; (code = vj_utf8_next(&text));)
+        if (code == REPLACEMENT || code == '\n' || code == '\t') return false;
+    return true;
 }
 
 static void put_entity(FILE *out, uint32_t code)

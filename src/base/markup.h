@@ -14,6 +14,10 @@
 uint32_t vj_utf8_next(const char **text);
 /** Number of characters. */
 int vj_utf8_length(const char *text);
+/** Return a copy that is valid UTF-8, with U+FFFD for what is not, as JSON needs it. free() it; NULL: no memory. */
+char *vj_utf8_copy(const char *text);
+/** Return whether a text is valid UTF-8 without control characters, tabs and line ends. */
+bool vj_utf8_is_name(const char *text);
 
 /** Escaped for HTML and SVG, in text and in quoted attributes. */
 void vj_put_html(FILE *out, const char *text);

@@ -33,14 +33,27 @@ static vj_status check_writable(const char *option, const char *path, const char
     return VJ_OK;
 }
 
-vj_status vj_output_check_file(const char *option, const char *path)
+static vj_status check_length(const char *option, const char *path)
+{
+    if (!*path) return vj_raise(VJ_ERR_USAGE, "%s is empty: it takes a path", option);
+    if (strlen(path) >= VJ_PATH) return vj_raise(VJ_ERR_USAGE, "%s: path too long: %s", option, path);
+    return VJ_OK;
+}
+
+/* Check that what is at `path`, if anything, is a regular file. `option` may be "". */
+static vj_status check_regular(const char *option, const char *path)
 {
     struct stat info;
+    if (stat(path, &info) != 0 || S_ISREG(info.st_mode)) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "%s%s%s: this is a %s, a file is to be written there", option, *option ? " " : "",
+                    path, S_ISDIR(info.st_mode) ? "folder" : "special file");
+}
+
+vj_status vj_output_check_file(const char *option, const char *path)
+{
     char folder[VJ_PATH];
-    if (strlen(path) >= VJ_PATH) return vj_raise(VJ_ERR_USAGE, "%s: path too long: %s", option, path);
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
-        return vj_raise(VJ_ERR_USAGE, "%s %s: this is a %s, a file is to be written there", option, path,
-                        S_ISDIR(info.st_mode) ? "folder" : "special file");
+    VJ_TRY(check_length(option, path));
+    VJ_TRY(check_regular(option, path));
     folder_of(path, folder);
     return check_writable(option, path, folder);
 }
@@ -49,7 +62,7 @@ vj_status vj_output_check_folder(const char *option, const char *path)
 {
     struct stat info;
     char folder[VJ_PATH];
-    if (strlen(path) >= VJ_PATH) return vj_raise(VJ_ERR_USAGE, "%s: path too long: %s", option, path);
+    VJ_TRY(check_length(option, path));
     if (stat(path, &info) == 0) return check_writable(option, path, path);
     if (errno != ENOENT) return check_writable(option, path, path); /* which says why */
     folder_of(path, folder);
@@ -59,6 +72,7 @@ vj_status vj_output_check_folder(const char *option, const char *path)
 vj_status vj_output_check_text(const char *path, const char *begin)
 {
     char text[256] = "";
+    VJ_TRY(check_regular("", path)); /* opening a FIFO would wait for its writer */
     FILE *f = fopen(path, "r");
     if (!f)
         return errno == ENOENT ? VJ_OK

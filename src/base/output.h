@@ -15,7 +15,7 @@ vj_status vj_output_check_folder(const char *option, const char *path);
 
 /**
  * Check that a text file may be overwritten: it does not exist, is empty, or begins with `begin`, as the files that our
- * programs write do. Any other file is refused.
+ * programs write do. Any other file, and what is no file, is refused.
  */
 vj_status vj_output_check_text(const char *path, const char *begin);
 

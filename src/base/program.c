@@ -4,9 +4,12 @@
  */
 #include "base/program.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <hdf5.h>
 #include <libavutil/avutil.h>
 #include <omp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -296,6 +299,15 @@ static vj_status load_config(vj_config *config, const command_line *line)
     return vj_config_check(config);
 }
 
+/* Has all that was printed been taken, by a full disk for example? Reported if not. */
+static bool has_printed_all(void)
+{
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return true;
+    vj_raise(VJ_ERR_IO, "write to standard output");
+    return false;
+}
+
 /* On rank 0: answer --help, --version or --print-config, or read the configuration. */
 static outcome answer_or_load(vj_run *run, const command_line *line)
 {
@@ -312,8 +324,7 @@ static outcome answer_or_load(vj_run *run, const command_line *line)
         if (!line->print_config) return GO_ON;
         vj_config_print(&run->config, stdout);
     }
-    if (fflush(stdout) != 0) result = STOP_FAILED;
-    return result;
+    return has_printed_all() ? result : STOP_FAILED;
 }
 
 static int exit_code_of(outcome why)
@@ -364,6 +375,18 @@ static void quieten_blas(void)
     omp_set_num_threads(threads);
 }
 
+/*
+ * If standard input, output or error is closed, the next file that is opened gets its descriptor, and what is printed
+ * would be written into that file.
+ */
+static void open_standard_descriptors(void)
+{
+    int fd;
+    do fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO) (void)close(fd); /* nothing was written */
+}
+
 static double began_s;
 
 double vj_program_age_s(void)
@@ -395,6 +418,8 @@ static void load_alone(vj_run *run, const command_line *line, int rank)
 void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **argv)
 {
     began_s = vj_now();
+    open_standard_descriptors();
+    signal(SIGXFSZ, SIG_IGN); /* a file beyond ulimit -f is an error of the call that writes it, and not the end */
     memset(run, 0, sizeof *run);
     quieten_blas();
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL); /* vj_raise_h5() prints what matters, once */
@@ -445,7 +470,8 @@ static bool all_fail(const vj_run *run, vj_status status, bool *same_setting)
 int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok)
 {
     const int failed = status == VJ_ERR_USAGE ? VJ_EXIT_USAGE : VJ_EXIT_FAILED;
-    if (run->comm == MPI_COMM_NULL) return status == VJ_OK ? exit_code_when_ok : failed;
+    if (run->comm == MPI_COMM_NULL)
+        return status != VJ_OK ? failed : has_printed_all() ? exit_code_when_ok : VJ_EXIT_FAILED;
     const bool many = run->size > VJ_SPEAK_AT_ONCE;
     bool same_setting = false;
     if (status == VJ_OK && many) vj_fold(run->comm);

@@ -53,7 +53,8 @@ typedef struct {
 void vj_program_begin(vj_run *run, const vj_program *program, int argc, char **argv);
 
 /**
- * End the job. With VJ_OK: finalise MPI and return `exit_code_when_ok`. With VJ_ERR_USAGE on all ranks: finalise MPI
+ * End the job. With VJ_OK: finalise MPI and return `exit_code_when_ok`; a program without MPI, whose result is what it
+ * prints, returns 1 if that could not be written. With VJ_ERR_USAGE on all ranks: finalise MPI
  * and return 2, so that no message of MPI_Abort() follows the error message. Otherwise: MPI_Abort() with 1 (2 for
  * VJ_ERR_USAGE), which also ends ranks that did not fail. Each rank passes its own status.
  */

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/markup.h"
 #include "base/program.h"
 #include "evaluate/parts.h"
 #include "model/stack.h"
@@ -34,6 +35,9 @@ static vj_status name_encoders(vj_evaluation *e)
             return vj_raise(VJ_ERR_USAGE, "'%s': a name has at most %d letters, a path %d", r->encoders[i],
                             VJ_ENCODER_NAME - 1, VJ_PATH - 1);
         snprintf(e->encoder_name[i], VJ_ENCODER_NAME, "%.*s", length, r->encoders[i]);
+        if (!vj_utf8_is_name(e->encoder_name[i]))
+            return vj_raise(VJ_ERR_USAGE, "'%s': the name of an encoder is text in UTF-8, without control characters",
+                            r->encoders[i]);
         snprintf(e->encoder_from[i], VJ_PATH, "%s", equals + 1);
         e->encoder_at[i] = i;
         for (int other = 0; other < i; other++)

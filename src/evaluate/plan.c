@@ -96,6 +96,9 @@ static vj_status check_task(vj_evaluation *e, int task)
     const int trained = largest_label(&e->train, task), tested = largest_label(&e->validation, task);
     if (trained < 0) return vj_raise(VJ_ERR_USAGE, "no sample of %s has a label '%s'", e->train.paths, name);
     if (tested < 0) return vj_raise(VJ_ERR_USAGE, "no sample of %s has a label '%s'", e->validation.paths, name);
+    if (max_of(trained, tested) >= VJ_MAX_CLASSES)
+        return vj_raise(VJ_ERR_FORMAT, "task '%s': a clip of %s is of class %d, which is no number of a class", name,
+                        trained > tested ? e->train.paths : e->validation.paths, max_of(trained, tested));
     e->classes[task] = max_of(max_of(trained, tested) + 1, max_of((int)a->count, (int)b->count));
     return e->request->probes ? VJ_OK : check_labels(e, task);
 }

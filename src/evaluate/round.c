@@ -155,10 +155,10 @@ static vj_status check_loss(const work *w, const vj_eval_head *h, int64_t n)
     for (int64_t i = 0; i < n; i++)
         if (!isfinite(w->loss[i]))
             return vj_raise(VJ_ERR_STATE,
-                            "the loss of an %s probe of '%s' on %s is %g after %lld updates with learning rate %g: a "
-                            "lower probe.lr?",
+                            "the loss of an %s probe of '%s' on %s is %g after %lld updates with learning rate %g: %s",
                             vj_eval_kind(h, kind), e->tasks.item[h->task], e->encoder_name[h->encoder], w->loss[i],
-                            (long long)w->part[h->split].update, h->recipe.lr);
+                            (long long)w->part[h->split].update, h->recipe.lr,
+                            w->part[h->split].update > 0 ? "a lower probe.lr?" : "are the encoder's weights finite?");
     return VJ_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/markup.h"
 #include "parallel/parallel.h"
 #include "probe/campaign_parts.h"
 #include "train/alike.h"
@@ -18,6 +19,9 @@ vj_status vj_probe_encoder_parse(vj_probe_encoder *encoder, const char *text)
         return vj_raise(VJ_ERR_USAGE, "'%s': a name has at most %d letters, a path %d", text, VJ_ENCODER_NAME - 1,
                         VJ_PATH - 1);
     snprintf(encoder->name, sizeof encoder->name, "%.*s", name, text);
+    if (!vj_utf8_is_name(encoder->name))
+        return vj_raise(VJ_ERR_USAGE, "'%s': the name of an encoder is text in UTF-8, without control characters",
+                        text);
     snprintf(encoder->train, sizeof encoder->train, "%.*s", train, equals + 1);
     snprintf(encoder->validation, sizeof encoder->validation, "%s", comma + 1);
     return VJ_OK;
@@ -164,15 +168,21 @@ static vj_status end_predictions(vj_campaign *c)
     return status;
 }
 
+/* Write the splits, and create the file of predictions with all the space that it needs; or leave nothing behind. */
+static vj_status begin_output(vj_campaign *c)
+{
+    vj_status status = vj_agree(c->comm, c->rank == 0 ? vj_campaign_write_splits(c) : VJ_OK);
+    if (status == VJ_OK) status = vj_campaign_begin_predictions(c);
+    if (status != VJ_OK && c->rank == 0) vj_campaign_remove_splits(c);
+    return status;
+}
+
 static vj_status run(vj_campaign *c, vj_probe_row **rows, int64_t *row_count)
 {
     vj_backend *be;
     const vj_place place = vj_place_of(c->comm);
     vj_place_say(&place, c->comm, "");
-    if (c->dir) {
-        VJ_TRY(vj_agree(c->comm, c->rank == 0 ? vj_campaign_write_splits(c) : VJ_OK));
-        VJ_TRY(vj_campaign_begin_predictions(c));
-    }
+    if (c->dir) VJ_TRY(begin_output(c));
     VJ_TRY(vj_backend_open_alike(&be, "cpu", VJ_FP32, &place, c->comm));
     vj_status status = train_mine(c, be);
     vj_backend_close(be);

@@ -40,6 +40,7 @@ typedef struct {
     int64_t head_count;
     vj_predictions_writer *predictions; /* NULL: none */
     const char *dir;                    /* folder for predictions and splits; borrowed; NULL: they are not written */
+    bool made_dir, made_splits;         /* vj_campaign_write_splits() has created the folder, and splits/ in it */
     int rank, size;
     MPI_Comm comm;
 } vj_campaign;
@@ -54,7 +55,9 @@ int vj_campaign_classes(const vj_campaign *c, int e, int task);
 const vj_split_drawn *vj_campaign_split(const vj_campaign *c, const vj_job *job);
 
 /** Write the training samples of all probes as files below c->dir (splits.h). Not collective. (campaign_results.c) */
-vj_status vj_campaign_write_splits(const vj_campaign *c);
+vj_status vj_campaign_write_splits(vj_campaign *c);
+/** Remove these files and the folders that were created for them, when the campaign cannot begin. Not collective. */
+void vj_campaign_remove_splits(const vj_campaign *c);
 /** Create the file of predictions below c->dir, for the heads of this part, if there are any. Collective. */
 vj_status vj_campaign_begin_predictions(vj_campaign *c);
 /** Make the rows of the table, or of this part of it, from the results of all ranks. */

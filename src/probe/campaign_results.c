@@ -142,29 +142,55 @@ vj_status vj_campaign_begin_predictions(vj_campaign *c)
 
 /* ------------------------------------------------------------------------------------------------ the splits */
 
-static vj_status make_folder(const char *path)
+static vj_status make_folder(const char *path, bool *made)
 {
-    return mkdir(path, 0777) == 0 || errno == EEXIST ? VJ_OK : vj_raise(VJ_ERR_IO, "make the folder %s", path);
+    *made = mkdir(path, 0777) == 0;
+    return *made || errno == EEXIST ? VJ_OK : vj_raise(VJ_ERR_IO, "make the folder %s", path);
 }
 
-vj_status vj_campaign_write_splits(const vj_campaign *c)
+static vj_status splits_folder(const vj_campaign *c, char dir[VJ_PATH])
+{
+    if (snprintf(dir, VJ_PATH, "%s/splits", c->dir) < VJ_PATH) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "path too long: %s", c->dir);
+}
+
+/* Make the path of the split of job i. False: another job has the same split, since encoders and poolings share them.
+ */
+static bool split_path(const vj_campaign *c, int64_t i, const char *dir, char path[VJ_SPLIT_PATH])
+{
+    const vj_job *job = &c->jobs[i];
+    vj_split_path(path, dir, c->tasks.item[job->task], c->config->probe.split, c->config->probe.labels[job->share],
+                  job->seed);
+    return job->encoder == 0 && job->pooling == c->jobs[0].pooling;
+}
+
+vj_status vj_campaign_write_splits(vj_campaign *c)
 {
     char dir[VJ_PATH], path[VJ_SPLIT_PATH];
-    if (snprintf(dir, sizeof dir, "%s/splits", c->dir) >= (int)sizeof dir)
-        return vj_raise(VJ_ERR_USAGE, "path too long: %s", c->dir);
-    VJ_TRY(make_folder(c->dir));
-    VJ_TRY(make_folder(dir));
+    VJ_TRY(splits_folder(c, dir));
+    VJ_TRY(make_folder(c->dir, &c->made_dir));
+    VJ_TRY(make_folder(dir, &c->made_splits));
     for (int64_t i = 0; i < c->job_count; i++) {
         const vj_job *job = &c->jobs[i];
         const vj_split_drawn *split = vj_campaign_split(c, job);
-        if (job->encoder != 0 || job->pooling != c->jobs[0].pooling) continue; /* have the same splits */
+        if (!split_path(c, i, dir, path)) continue;
         const vj_split_samples samples = vj_samples_for_split(
             &c->train[0], vj_samples_label(&c->train[0], c->tasks.item[job->task]), c->encoders[0].train);
-        const double share = c->config->probe.labels[job->share];
-        vj_split_path(path, dir, c->tasks.item[job->task], c->config->probe.split, share, job->seed);
-        VJ_TRY(vj_split_write(path, &samples, split->chosen, split->count, share, job->seed));
+        VJ_TRY(vj_split_write(path, &samples, split->chosen, split->count, c->config->probe.labels[job->share],
+                              job->seed));
     }
     return VJ_OK;
+}
+
+void vj_campaign_remove_splits(const vj_campaign *c)
+{
+    char dir[VJ_PATH], path[VJ_SPLIT_PATH];
+    /* Splits of an earlier campaign stay, and those of a part, which other parts have too. */
+    if (!c->made_splits || c->part || splits_folder(c, dir) != VJ_OK) return;
+    for (int64_t i = 0; i < c->job_count; i++)
+        if (split_path(c, i, dir, path)) (void)unlink(path); /* it may not have been written */
+    (void)rmdir(dir);                                        /* what cannot be removed does no harm */
+    if (c->made_dir) (void)rmdir(c->dir);
 }
 
 /* ------------------------------------------------------------------------------------------------ the rows */

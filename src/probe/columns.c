@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/csv_table.h"
+#include "base/markup.h"
 
 typedef enum { TEXT, COUNT, INT, NUMBER, DIGEST, DERIVED } kind;
 
@@ -131,6 +132,14 @@ void vj_columns_csv_row(FILE *out, const vj_probe_row *row)
 
 /* ------------------------------------------------------------------------------------------------ JSON */
 
+json_t *vj_json_text(const char *text)
+{
+    char *copy = vj_utf8_copy(text);
+    json_t *value = copy ? json_string(copy) : NULL;
+    free(copy);
+    return value;
+}
+
 static json_t *number_or_null(double value)
 {
     return isnan(value) ? json_null() : json_real(value);
@@ -149,7 +158,7 @@ static json_t *value_of(const column *c, const vj_probe_row *row)
     const char *at = (const char *)row + c->offset;
     switch (c->kind) {
     case TEXT:
-        return json_string(at);
+        return vj_json_text(at);
     case COUNT:
         return json_integer(*(const int64_t *)at);
     case INT:

@@ -10,6 +10,9 @@
 void vj_columns_csv_head(FILE *out);
 void vj_columns_csv_row(FILE *out, const vj_probe_row *row);
 
+/** Make a JSON string of any text: bytes that are not UTF-8, as paths may have, become U+FFFD. NULL: out of memory. */
+json_t *vj_json_text(const char *text);
+
 /**
  * Make a JSON object of a row; NULL: out of memory. Unknown values are null. `derived`: also values computed from the
  * others (errors, intervals, differences), for readers of results.json.

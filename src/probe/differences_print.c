@@ -5,6 +5,7 @@
 
 #include "base/csv_table.h"
 #include "base/markup.h"
+#include "probe/columns.h"
 #include "probe/differences.h"
 
 enum { MOST_LINES = 100 };
@@ -101,11 +102,11 @@ static json_t *object_of(const vj_difference *d)
 {
     char verdict[VJ_HEAD_NAME + 32];
     vj_difference_verdict(verdict, sizeof verdict, d);
-    return json_pack("{s:s, s:I, s:I, s:f, s:o, s:o, s:o, s:[f,f], s:s}", "minus", d->b, "validation_clips",
-                     (json_int_t)d->clips, "seeds", (json_int_t)d->seeds, "difference", d->over.mean, "std",
-                     d->seeds > 1 ? json_real(d->over.sd) : json_null(), "t_interval",
+    return json_pack("{s:o, s:I, s:I, s:f, s:o, s:o, s:o, s:[f,f], s:o}", "minus", vj_json_text(d->b),
+                     "validation_clips", (json_int_t)d->clips, "seeds", (json_int_t)d->seeds, "difference",
+                     d->over.mean, "std", d->seeds > 1 ? json_real(d->over.sd) : json_null(), "t_interval",
                      interval(d->over.mean - d->over.half, d->over.mean + d->over.half), "bootstrap_interval",
-                     interval(d->low, d->high), "mcnemar_p", d->p_least, d->p_most, "verdict", verdict);
+                     interval(d->low, d->high), "mcnemar_p", d->p_least, d->p_most, "verdict", vj_json_text(verdict));
 }
 
 json_t *vj_differences_json(const vj_differences *differences, const char *task, const char *kind, double labels,

@@ -1,6 +1,7 @@
 /* Computes features of clips in batches of embed.batch: reads, crops, encodes, updates the effective rank, writes. */
 #include "probe/embed.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,6 +55,22 @@ static vj_status allocate(vj_embedding *e)
     return VJ_OK;
 }
 
+/* Features with NaN or infinite numbers are of no use to anybody, so they are refused where they are made. */
+static vj_status check_finite(const vj_embedding *e, const vj_batch *batch)
+{
+    const int64_t each = e->tokens * e->D;
+    for (int64_t i = 0; i < batch->count; i++) {
+        float sum = 0.0f; /* of zeros, or NaN */
+        for (int64_t k = 0; k < each; k++) sum += 0.0f * e->features[i * each + k];
+        if (isnan(sum))
+            return vj_raise(VJ_ERR_FORMAT,
+                            "the features of clip %lld are not finite (NaN or infinite): look at the weights of the "
+                            "encoder %s, and at data.mean and data.std",
+                            (long long)batch->clips[i], e->from.item[0]);
+    }
+    return VJ_OK;
+}
+
 /* Encode one batch, and write its features to the file's rows from `first` on. */
 static vj_status encode(vj_embedding *e, const vj_batch *batch, int64_t first)
 {
@@ -61,6 +78,7 @@ static vj_status encode(vj_embedding *e, const vj_batch *batch, int64_t first)
     const int64_t count = batch->count, rows = count * e->tokens;
     const float *features = vj_frozen_encode(&e->frozen, 0, batch);
     VJ_TRY(vj_encoder_download(e->encoder, e->features, count));
+    VJ_TRY(check_finite(e, batch));
     vj_layernorm_forward(e->frozen.be, vj_f32(e->normed), NULL, NULL, features, NULL, NULL, rows, e->D, TARGET_EPS);
     vj_spectrum_add(e->spectrum, e->normed, rows, 1);
     if (average) vj_host_mean_tokens(e->pooled, e->features, count, e->tokens, e->D);

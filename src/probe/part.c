@@ -52,11 +52,11 @@ static json_t *part_object(const vj_campaign_part *part, const vj_probe_row *row
     for (int64_t i = 0; !bad && i < count; i++)
         bad = json_array_append_new(row_list, row_object(&rows[i], part->number[i])) != 0;
     for (int i = 0; !bad && i < notes->count; i++)
-        bad = json_array_append_new(note_list, json_string(notes->text[i])) != 0;
+        bad = json_array_append_new(note_list, vj_json_text(notes->text[i])) != 0;
     if (!bad)
-        return json_pack("{s:s, s:i, s:i, s:I, s:s, s:o, s:o}", "format", FORMAT, "part", part->index, "parts",
-                         part->count, "rows_in_table", (json_int_t)part->total, "campaign", part->campaign, "notes",
-                         note_list, "rows", row_list);
+        return json_pack("{s:s, s:i, s:i, s:I, s:o, s:o, s:o}", "format", FORMAT, "part", part->index, "parts",
+                         part->count, "rows_in_table", (json_int_t)part->total, "campaign",
+                         vj_json_text(part->campaign), "notes", note_list, "rows", row_list);
     json_decref(row_list);
     json_decref(note_list);
     return NULL;

@@ -84,7 +84,7 @@ static json_t *notes_array(const vj_notes *notes)
 {
     json_t *list = json_array();
     for (int i = 0; list && i < notes->count; i++)
-        if (json_array_append_new(list, json_string(notes->text[i])) != 0) {
+        if (json_array_append_new(list, vj_json_text(notes->text[i])) != 0) {
             json_decref(list);
             return NULL;
         }

@@ -87,7 +87,11 @@ static vj_status choose_clips(watch *w, int64_t train_clips, int label)
                            : vj_raise(VJ_ERR_MEMORY, "no memory to choose among %lld clips", (long long)all);
     for (int64_t i = 0; i < all && status == VJ_OK; i++) {
         labels[i] = vj_clips_labels(f->clips, i)[label];
-        if (labels[i] >= w->classes) w->classes = labels[i] + 1;
+        if (labels[i] >= VJ_MAX_CLASSES)
+            status =
+                vj_raise(VJ_ERR_FORMAT, "watch.task: a clip is of class %d, which is no number of a class", labels[i]);
+        else if (labels[i] >= w->classes)
+            w->classes = labels[i] + 1;
     }
     if (status == VJ_OK) status = choose_side(w, 0, train_clips, labels, "watch.train");
     w->train = f->n;

@@ -6,6 +6,7 @@
 
 #include "base/number.h"
 #include "base/program.h"
+#include "probe/columns.h"
 #include "probe/compare.h"
 
 static const char *as_json, *resamples_text, *seed_text;
@@ -101,12 +102,13 @@ static json_t *pair_object(const vj_comparison *c)
 {
     char verdict[512];
     vj_comparison_verdict(verdict, sizeof verdict, c);
-    return json_pack("{s:s, s:s, s:I, s:f, s:[f,f], s:f, s:[f,f], s:f, s:f, s:f, s:[f,f], s:I, s:I, s:I, s:f, s:s}",
-                     "a", c->a->name, "b", c->b->name, "clips", (json_int_t)c->samples, "top1_a", c->top1_a, "wilson_a",
-                     c->low_a, c->high_a, "top1_b", c->top1_b, "wilson_b", c->low_b, c->high_b, "top5_a", c->top5_a,
-                     "top5_b", c->top5_b, "difference", c->difference, "bootstrap_interval", c->low, c->high,
-                     "both_right", (json_int_t)c->counts.both, "only_a_right", (json_int_t)c->counts.only_a,
-                     "only_b_right", (json_int_t)c->counts.only_b, "mcnemar_p", c->p, "verdict", verdict);
+    return json_pack("{s:o, s:o, s:I, s:f, s:[f,f], s:f, s:[f,f], s:f, s:f, s:f, s:[f,f], s:I, s:I, s:I, s:f, s:o}",
+                     "a", vj_json_text(c->a->name), "b", vj_json_text(c->b->name), "clips", (json_int_t)c->samples,
+                     "top1_a", c->top1_a, "wilson_a", c->low_a, c->high_a, "top1_b", c->top1_b, "wilson_b", c->low_b,
+                     c->high_b, "top5_a", c->top5_a, "top5_b", c->top5_b, "difference", c->difference,
+                     "bootstrap_interval", c->low, c->high, "both_right", (json_int_t)c->counts.both, "only_a_right",
+                     (json_int_t)c->counts.only_a, "only_b_right", (json_int_t)c->counts.only_b, "mcnemar_p", c->p,
+                     "verdict", vj_json_text(verdict));
 }
 
 static json_t *group_object(const vj_comparisons *all, const vj_comparison_group *g)
@@ -116,9 +118,10 @@ static json_t *group_object(const vj_comparisons *all, const vj_comparison_group
     if (g->count > 1) vj_comparison_group_verdict(verdict, sizeof verdict, g);
     json_t *half = isnan(g->over.half) ? json_null() : json_real(g->over.half);
     json_t *clips = isnan(g->low) ? json_null() : json_pack("[f,f]", g->low, g->high);
-    return json_pack("{s:s, s:s, s:f, s:I, s:f, s:f, s:o, s:o, s:s}", "task", head->task, "kind", head->kind, "labels",
-                     head->labels, "seeds", (json_int_t)g->count, "difference_mean", g->over.mean, "difference_std",
-                     g->over.sd, "difference_half_width", half, "bootstrap_interval", clips, "verdict", verdict);
+    return json_pack("{s:o, s:s, s:f, s:I, s:f, s:f, s:o, s:o, s:s}", "task", vj_json_text(head->task), "kind",
+                     head->kind, "labels", head->labels, "seeds", (json_int_t)g->count, "difference_mean", g->over.mean,
+                     "difference_std", g->over.sd, "difference_half_width", half, "bootstrap_interval", clips,
+                     "verdict", verdict);
 }
 
 static vj_status print_json(const vj_comparisons *all)

@@ -118,6 +118,8 @@ static vj_status recognise(const char *file, kind *what, char path[VJ_PATH])
                                 file);
     }
     vj_h5_format(file, format, sizeof format);
+    if (strcmp(format, VJ_CLIPS_FORMAT) == 0)
+        return vj_raise(VJ_ERR_FORMAT, "%s is a file of a clip store: name the folder", file);
     /* Anything else is opened as a checkpoint, so that its reader reports what is wrong. */
     *what = strcmp(format, VJ_FEATURES_FORMAT) == 0      ? FEATURES
             : strcmp(format, VJ_PROBE_FORMAT) == 0       ? PROBE

@@ -70,7 +70,7 @@ static vj_status plan(vj_run *run, bool *fits)
     vj_footage footage;
     int nodes = 0, node_ranks = 0, end = 0;
     if (layout &&
-        (sscanf(layout, "%dx%d%n", &nodes, &node_ranks, &end) != 2 || layout[end] || nodes < 1 || node_ranks < 1))
+        (sscanf(layout, "%9dx%9d%n", &nodes, &node_ranks, &end) != 2 || layout[end] || nodes < 1 || node_ranks < 1))
         return vj_raise(VJ_ERR_USAGE, "--layout %s: nodes and ranks on each are expected, such as 4x8", layout);
     if (json) vj_log_aside();
     if (cluster) VJ_TRY(vj_config_read_section(&run->config, cluster, "cluster"));

@@ -84,6 +84,7 @@ static vj_status check_files(const vj_config *c, const char *config_path, bool r
     name_in(c, "metrics.jsonl", path);
     VJ_TRY(vj_output_check_text(path, VJ_METRICS_JSONL_BEGIN));
     name_in(c, "config.yaml", path);
+    VJ_TRY(vj_output_check_file("run.dir", path));
     if (resumes && is_same_file(config_path, path)) return VJ_OK;
     return begins_with(path, earlier_begin) ? VJ_OK : vj_output_check_text(path, config_begin);
 }

@@ -173,6 +173,10 @@ refuse 1 'config\.yaml cannot be read by torch' from_pytorch config.yaml refused
 refuse 1 'has no torch, h5py, .*apt-get install python3-torch' "$python" -S "$source_dir/io/convert/from_pytorch.py"
 refuse 2 'usage' from_pytorch published.pth.tar
 refuse 2 'unrecognized arguments: --confg' from_pytorch published.pth.tar refused.h5 --confg config.yaml
+before=$(sha256sum published.pth.tar "$first")
+refuse 2 'published.pth.tar exists: it is not replaced' from_pytorch published.pth.tar published.pth.tar --config config.yaml
+refuse 2 'first.h5 exists: it is not replaced' to_pytorch "$first" "$first"
+[ "$before" = "$(sha256sum published.pth.tar "$first")" ] || fail "an input was replaced"
 refuse 0 'exit codes: 0 done' from_pytorch --help
 refuse 0 'exit codes: 0 done' to_pytorch --help
 refuse 1 'nowhere\.h5' to_pytorch nowhere.h5 refused.h5
@@ -198,6 +202,7 @@ named=(--task fruit --class-names names.txt)
 for kind in 1.first 3.second; do
     depth=${kind%.*} version=${kind#*.} chosen=()
     [ "$version" = second ] && chosen=(--head 1)
+    rm -f probe.h5 probe-back.pth.tar
     check make_probe probe.pth.tar "$depth" "$version"
     from_pytorch probe.pth.tar probe.h5 --heads 3 "${chosen[@]}" "${named[@]}" >from.log || fail "$kind: $(cat from.log)"
     verify probe.h5

@@ -76,14 +76,14 @@ def registers(x):
 
 
 def after(code, start):
-    """Return the instructions that can follow instruction number `start` of a function, and it."""
+    """Return the instructions that can follow instruction number `start` of a function, and it. None follows a trap."""
     index = {x.address: i for i, x in enumerate(code)}
     seen, ahead = set(), [start]
     while ahead:
         i = ahead.pop()
         if i not in seen:
             seen.add(i)
-            ahead += following(code, index, i)
+            ahead += [] if code[i].name.startswith("BPT") else following(code, index, i)
     return [code[i] for i in sorted(seen)]
 
 

@@ -438,20 +438,26 @@ const bool truncates = getenv("EMU_TENSOR_CORES") && strcmp(getenv("EMU_TENSOR_C
 
 float truncated_sum(float c, const float *a, int a_step, const float *b, int b_step, int depth)
 {
-    enum { BITS = 24 }; /* below the first of the largest */
-    float term[17] = {c}, largest = fabsf(c), plain = c;
-    for (int k = 0; k < depth; k++) {
-        term[k + 1] = a[k * a_step] * b[k * b_step];
-        largest = fmaxf(largest, fabsf(term[k + 1]));
-        plain += term[k + 1];
+    enum { BITS = 24 /* below the first of the largest */, FRACTION = 23, BIAS = 127 };
+    float term[17] = {c}, plain = c;
+    uint32_t bits, exponent = 0;
+    for (int k = 0; k < depth; k++) plain += term[k + 1] = a[k * a_step] * b[k * b_step];
+    for (int k = 0; k <= depth; k++) {
+        memcpy(&bits, &term[k], 4);
+        bits = bits >> FRACTION & 0xff;
+        exponent = bits > exponent ? bits : exponent;
     }
-    if (largest == 0 || !std::isfinite(plain)) return plain;
-    const int last = ilogbf(largest) - BITS;
-    double sum = 0; /* exact: of multiples of 2^last, below 2^BITS of them each */
-    for (int k = 0; k <= depth; k++) sum += trunc(ldexp(term[k], -last));
-    sum = ldexp(sum, last);
-    const float nearest = (float)sum;
-    return fabs((double)nearest) > fabs(sum) ? nextafterf(nearest, 0) : nearest;
+    if (exponent <= BITS || exponent == 0xff) return plain; /* nearly zero, infinite or NaN */
+    float up, down;                                         /* 2^BITS relative to the largest, and its inverse */
+    bits = (2 * BIAS + BITS - exponent) << FRACTION;
+    memcpy(&up, &bits, 4);
+    bits = (exponent - BITS) << FRACTION;
+    memcpy(&down, &bits, 4);
+    int32_t sum = 0; /* of integers below 2^(BITS + 1) */
+    for (int k = 0; k <= depth; k++) sum += (int32_t)(term[k] * up);
+    uint32_t size = (uint32_t)(sum < 0 ? -sum : sum);
+    while (size >> (FRACTION + 1)) size >>= 1, down *= 2; /* cut to what a float has */
+    return sum < 0 ? -(float)size * down : (float)size * down;
 }
 
 namespace

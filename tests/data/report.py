@@ -104,7 +104,7 @@ class Page(HTMLParser):
                 assert value.startswith('#'), value
                 self.links.append(value[1:])
             if name == 'src':
-                assert value.startswith('data:image/png;base64,'), value[:80]
+                assert value.startswith('data:image/jpeg;base64,'), value[:80]
             if name == 'style':
                 assert 'url' not in value, value
         if tag == 'svg':

@@ -303,10 +303,10 @@ def check_benches(folder):
 
 def check_tokens(folder):
     """Check that a token before the grid does not change the picture, and check the colour in the middle of each token:
-    each component is scaled from its 2 % to its 98 % quantile over the clips shown."""
+    each component is scaled from its 2 % to its 98 % quantile over the clips shown. JPEG changes colours a little."""
     from PIL import Image
-    picture = np.asarray(Image.open(folder + '/tokens-pretrained.png').convert('RGB'))
-    assert open(folder + '/tokens-random.png', 'rb').read() == open(folder + '/tokens-pretrained.png', 'rb').read()
+    picture = np.asarray(Image.open(folder + '/tokens-pretrained.jpg').convert('RGB'))
+    assert open(folder + '/tokens-random.jpg', 'rb').read() == open(folder + '/tokens-pretrained.jpg', 'rb').read()
     values = projections(6)[:4, :, :3]
     flat = np.sort(values.reshape(-1, 3), axis=0)
     low, high = flat[(len(flat) - 1) * 2 // 100], flat[(len(flat) - 1) * 98 // 100]
@@ -317,7 +317,7 @@ def check_tokens(folder):
                     value = values[clip, (t * GRID[1] + y) * GRID[2] + x]
                     want = np.clip((value - low) / (high - low), 0, 1) * 255
                     at = (116 + y * 28 + 14, clip * 240 + t * 116 + x * 28 + 14)
-                    assert np.abs(picture[at] - want).max() <= 1.01, (clip, t, y, x, picture[at], want)
+                    assert np.abs(picture[at] - want).max() <= 6, (clip, t, y, x, picture[at], want)
     frame = picture[:112, :112].reshape(-1, 3).astype(int)
     assert ((frame[:, 0] > 200) & (frame[:, 1] < 60)).any(), 'the red square of clip 0 is not in its frame'
 

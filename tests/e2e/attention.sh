@@ -49,8 +49,8 @@ if command -v gnuplot >/dev/null; then
 import glob
 import h5py
 text = open('report/report.md').read().replace('\\', '')
-pictures = glob.glob('report/attention-*.png')
-assert len(pictures) == 4 and all(open(p, 'rb').read(4) == b'\x89PNG' for p in pictures), pictures
+pictures = glob.glob('report/attention-*.jpg')
+assert len(pictures) == 4 and all(open(p, 'rb').read(3) == b'\xff\xd8\xff' for p in pictures), pictures
 row, = (r for r in h5py.File('two/predictions.h5')['heads/motion.attentive.100.pretrained.7'] if r['clip'] == 10)
 said = 'rightly' if row['rank'] == 0 else f'taken for class {row["class"][0]}'
 assert f'clip 10: class {row["label"]}, {said} ({100 * row["probability"][0]:.0f} %)' in text, text

@@ -28,6 +28,18 @@ refuse 2 'tabs\.yaml:3.*begins with a tab: indent by blanks' 1 "$pretrain" tabs.
 printf 'train:\n  batch: 16\n  precision: fp8\n' >precision.yaml
 refuse 2 'precision\.yaml:3.*fp32.*bf16' 1 "$pretrain" precision.yaml
 
+# A configuration may come through a pipe, and a pipe that nobody writes to is said.
+mkfifo pipe.yaml
+"$pretrain" pipe.yaml --dry-run >pipe.log 2>&1 &
+reader=$!
+for _ in $(seq 600); do
+    if grep -q 'pipe.yaml is a pipe, and nobody has written to it yet' pipe.log || ! kill -0 $reader 2>/dev/null; then break; fi
+    sleep 0.1
+done
+kill -0 $reader 2>/dev/null || fail "nobody wrote to a pipe: $(cat pipe.log)"
+timeout 60 tee pipe.yaml <"$tiny" >/dev/null
+wait $reader || fail "a configuration through a pipe: $(cat pipe.log)"
+
 refuse 1 'nowhere\.clips' 2 "$pretrain" "$tiny" --set data.train='[nowhere.clips]'
 mkdir foreign.clips && echo rubbish >foreign.clips/index.h5
 refuse 1 'foreign\.clips' 2 "$pretrain" "$tiny" --set data.train='[foreign.clips]'
@@ -75,6 +87,7 @@ run 2 "$pretrain" "$tiny" --set run.dir=nan --set train.epochs=4 >/dev/null || f
 inspect=$bin/vjepa-inspect
 refuse 1 'missing\.h5' 1 "$inspect" missing.h5
 refuse 1 'step_00000024\.h5' 1 "$inspect" --verify run-overwrite/step_00000024.h5
+refuse 1 'shard-00000.h5 is a file of a clip store: name the folder' 1 "$inspect" train.clips/shard-00000.h5
 refuse 1 'differ' 1 "$inspect" --compare run/step_00000020.h5 run/step_00000024.h5
 run 1 "$inspect" --verify run/step_00000024.h5 train.clips >/dev/null || fail "a good checkpoint and store do not verify"
 

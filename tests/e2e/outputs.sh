@@ -19,6 +19,15 @@ refused 2 'is a clip store' "${train[@]}" --set run.dir=train.clips
 refused 2 'is not a folder' "${train[@]}" --set run.dir=config.kept --dry-run
 refused 2 'cannot be used' "${train[@]}" --set run.dir=not/there --dry-run
 
+# Nothing is written into a run's files if standard output and error are closed, so that other files get their descriptors.
+"$bin/vjepa-inspect" --verify train.clips <&- >&- 2>&- || fail "inspect with closed descriptors"
+"${train[@]}" --set run.dir=closed <&- >&- 2>&- || fail "a run with closed descriptors"
+"$bin/vjepa-inspect" --verify closed >closed.log 2>&1 || fail "closed descriptors: $(cat closed.log)"
+[[ $(wc -l <closed/metrics.csv) == 7 && $(head -c 5 closed/metrics.csv) == step, ]] || fail "printed into metrics.csv: $(cat closed/metrics.csv)"
+[[ $(wc -l <closed/history.csv) == 3 ]] || fail "printed into history.csv: $(cat closed/history.csv)"
+mkdir pipes && mkfifo pipes/metrics.csv
+refused 2 'metrics.csv: this is a special file' "${train[@]}" --set run.dir=pipes
+
 refused 2 'data.train names no clip store' "${train[@]}" --set 'data.train=[]' --set run.dir=none --dry-run
 refused 2 'leave no .* tokens on a grid' "${train[@]}" --set data.crop=8 --set model.patch=8 --set run.dir=none --dry-run
 refused 1 'is not a clip store, .*it is a file' "${train[@]}" --set 'data.train=[config.kept]' --set run.dir=none --dry-run

@@ -120,6 +120,8 @@ refused 2 'random:published' "$bin/vjepa-embed" "$tiny" --encoder random:other -
 refused 2 'no clips are named' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --out x.h5
 refused 1 'missing.clips' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store missing.clips --out x.h5
 refused 1 'missing.h5' "$bin/vjepa-embed" "$tiny" --encoder missing.h5 --store val.clips --out x.h5
+refused 1 'the features of clip [0-9]* are not finite' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store val.clips \
+    --out x.h5 --set 'data.std=[1e-40, 1e-40, 1e-40]'
 refused 2 'name of the encoder is empty' "$bin/vjepa-embed" "$tiny" --encoder '' --store val.clips --out x.h5
 refused 2 "'val.clips,,' is no list" "$bin/vjepa-embed" "$tiny" --encoder run --store val.clips,, --out x.h5
 refused 2 'val.clips is a folder without a checkpoint' run 2 "$bin/vjepa-embed" "$tiny" --encoder val.clips --store val.clips --out x.h5
@@ -145,10 +147,19 @@ cmp -s pretrained_val.h5 kept.h5 || fail "features took the place of others"
 refused 2 'is not a folder' "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out kept.h5 --dry-run
 mkdir notes && echo mine >notes/results.md
 refused 2 'results.md was not written by' "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out notes --dry-run
+mkdir -p folder/results.csv
+refused 2 'folder/results.csv: this is a folder' "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out folder --dry-run
 mkdir mine && echo mine >mine/predictions.h5
 refused 2 'predictions.h5 is no file of predictions' "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out mine --dry-run
 run 1 "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,pretrained_train.h5 --out twice --set probe.seeds=1 >twice.log 2>&1
 grep -q '60 of the 60 validation clips .* are training clips' twice/results.md || fail "clips on both sides: $(cat twice/results.md)"
+# Paths need not be UTF-8, also where a note of the table names them; names of encoders are.
+odd=$(printf 'caf\xe9')
+mkdir "$odd" && cp pretrained_train.h5 "$odd/t.h5"
+run 1 "$bin/vjepa-probe" "$tiny" a="$odd/t.h5,$odd/t.h5" --out odd --set probe.seeds=1 --set probe.epochs=1 >odd.log 2>&1 ||
+    fail "a path that is not UTF-8: $(cat odd.log)"
+grep -q 'caf.*/t.h5 are training clips' odd/results.json || fail "a path that is not UTF-8: $(cat odd/results.json)"
+refused 2 'the name of an encoder is text in UTF-8' "$bin/vjepa-probe" "$tiny" "$odd=pretrained_train.h5,pretrained_val.h5" --out x
 head -c 20000 pretrained_val.h5 >cut.h5
 refused 1 'cut.h5' "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,cut.h5 --out x
 finish

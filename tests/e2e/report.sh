@@ -52,6 +52,10 @@ echo 'my notes' >notes.html
 report 2 runs/seed-0 --out notes.html
 [ "$(cat notes.html)" = 'my notes' ] || fail "a file of the user was replaced"
 report 2 runs/seed-0
+mkdir pages && echo '# My report' >pages/report.md
+report 2 runs/seed-0 --markdown pages
+[ "$(cat pages/report.md)" = '# My report' ] || fail "a page of the user was replaced"
+report 0 runs/seed-0 --markdown two-md --csv two # an earlier report's may be
 
 # A run that is stopped, killed, and then completed.
 make_store train.clips 40
@@ -66,6 +70,11 @@ events=$(cut -d, -f2 run/history.csv | tr '\n' ' ')
 [ "$events" = 'event start stop start start done ' ] || fail "history.csv has $events"
 report 0 run --out whole.html --csv whole
 valid whole.html
+# The folder of a run has a file of the name of a table, which must not take its place.
+cp run/history.csv history.kept
+report 2 run --csv run
+grep -q 'run/history.csv is there, and not of an earlier report' report.log && cmp -s run/history.csv history.kept ||
+    fail "a table took the place of a run's file: $(cat report.log)"
 says whole.html 'the start before was killed'
 says whole.html 'stop in the run folder'
 says whole.html 'restart, was killed'

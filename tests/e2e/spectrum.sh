@@ -37,6 +37,10 @@ refused 1 'has one row' "$bin/vjepa-spectrum" spectrum one.h5
 refused 1 'not finite' "$bin/vjepa-spectrum" spectrum nan.h5
 refused 2 'MiB a rank are needed' "$bin/vjepa-spectrum" spectrum huge.h5
 [[ ! -e x.h5 && ! -e x.json ]] || fail "a refused command left a file"
+echo '{"mine": 1}' >x.json
+refused 2 'x.json was not written by' "$bin/vjepa-spectrum" spectrum far.h5 --out x.h5
+refused 2 'no/x.h5: the folder no cannot be used' "$bin/vjepa-spectrum" spectrum far.h5 --out no/x.h5
+rm x.json
 run 1 "$bin/vjepa-spectrum" spectrum far.h5 --dry-run --out dry.h5 >/dev/null
 [[ ! -e dry.h5 ]] || fail "a dry run wrote a file"
 # Before long work it says how long it takes; here for 64 layers of 10,000 tokens of width 560.

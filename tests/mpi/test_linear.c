@@ -7,14 +7,13 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "../each_isa.h"
 #include "base/rng.h"
-#include "kernels/kernels.h"
 #include "linear/matrix.h"
 #include "parallel/parallel.h"
 #include "train/eigen.h"
@@ -87,24 +86,6 @@ static vj_matrix matrix_of(const double *whole, int rows, int columns)
     assert_int_equal(vj_matrix_create(&matrix, ranks, rows, columns), VJ_OK);
     vj_matrix_scatter(&matrix, whole);
     return matrix;
-}
-
-/* Run a check with each kind of loops (tiles.c) that this processor has. */
-static void on_each_isa(void (*check)(void))
-{
-    static const char *const isas[] = {"avx512", "avx2", "portable"};
-    const char *isa = getenv("VJ_ISA");
-    char before[32];
-    snprintf(before, sizeof before, "%s", isa ? isa : "");
-    for (size_t i = 0; i < sizeof isas / sizeof isas[0]; i++)
-        if (vj_backend_isa_present(isas[i])) {
-            setenv("VJ_ISA", isas[i], 1);
-            check();
-        }
-    if (isa)
-        setenv("VJ_ISA", before, 1);
-    else
-        unsetenv("VJ_ISA");
 }
 
 /* Ways to distribute rows over the ranks: evenly, all on the first, all on the last, or more on each next rank. */

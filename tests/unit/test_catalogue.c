@@ -198,22 +198,26 @@ static void test_held_out(void **state)
     vj_held_out h;
     vj_strings lists = {0};
     write_file("lines", "plain_id\n/val/by path.mp4 12\r\n\n/val/0347ZoDXyP0_000095_000105.mp4 3\ntabbed "
-                        "one.mp4\t4\nby comma.mp4, 5\nword.mp4 a_dog\n");
-    write_file("kinetics", "label,youtube_id,time_start,time_end,split\n\"a, b\",--kin,1,2,validate\n");
+                        "one.mp4\t4\nby comma.mp4, 5\nword.mp4 a_dog\n  indented.mp4 7 \n\"quoted one.mp4\" 8\n"
+                        "\"quoted two.mp4\" a_cat\n");
+    write_file("kinetics", "\r\n\nlabel,youtube_id,time_start,time_end,split\n\"a, b\",--kin,1,2,validate\n");
     write_file("howto", "video_id,task\nhow,1\n");
-    write_file("ssv2", "[{\"id\": \"17\", \"template\": \"x\"}, {\"id\": 18}]");
+    write_file("ssv2", "\n [{\"id\": \"17\", \"template\": \"x\"}, {\"id\": 18}]");
     write_file("paths", "label;path\n1;\"x/a \"\"b\"\".mp4\"\n");
     write_file("empty", "\n");
     static const char *const names[] = {"lines", "kinetics", "howto", "ssv2", "paths"};
     for (int i = 0; i < 5; i++) use_list(&lists, names[i]);
     assert_int_equal(vj_held_out_read(&h, &lists, folder), VJ_OK);
-    assert_int_equal(h.entries, 11);
+    assert_int_equal(h.entries, 14);
     static const char *const out[][2] = {
         {"", "a/plain_id.mkv"},
         {"", "by path.avi"},
         {"", "tabbed one.mp4"},
         {"", "by comma.mp4"},
         {"", "word.mkv"},
+        {"", "indented.mp4"},
+        {"", "quoted one.mp4"},
+        {"", "quoted two.mp4"},
         {"0347ZoDXyP0", "x.mp4"},
         {"", "0347ZoDXyP0.mp4"},
         {"", "x/--kin_000001_000011"},

@@ -317,6 +317,8 @@ static const struct {
     {"run:\n  seed:\n", ":2: run.seed: ''", "integer"},
     {"run:\n  seed: [1]\n", ":2: run.seed: a list", "integer"},
     {"run:\n  dir:\n", ":2: run.dir: has no value", "\"\""},
+    {"run:\n  dir: ~\n", ":2: run.dir: has no value", "\"\""},
+    {"data:\n  train: [a, null]\n", ":2: data.train: has no value", "\"\""},
     {"run:\n  dir: {a: b}\n", ":2: run.dir: a map", "a text"},
     {"data:\n  flip: yes\n", ":2: data.flip: 'yes'", "a number in [0, 1]"},
     {"data:\n  flip: nan\n", ":2: data.flip: 'nan'", "a number"},
@@ -396,6 +398,8 @@ static const struct {
     {"objective:\n  normalise_pixels: false\n", ":2: objective.normalise_pixels: ", "feature"},
     {"probe:\n  pooling: []\n", ":2: probe.pooling: is empty", "attentive"},
     {"probe:\n  labels: []\n", ":2: probe.labels: is empty", "[100]"},
+    {"probe:\n  tasks: [a, b, a]\n", ":2: probe.tasks: a is named twice", ""},
+    {"probe:\n  labels: [10, 5, 10.0]\n", ":2: probe.labels: 10 is given twice", ""},
     /* not YAML */
     {"run:\n  seed: [1\n", ":3: this is not YAML", ""},
     {"run:\n  seed: 1\n bad: 2\n", ":3: this is not YAML", ""},

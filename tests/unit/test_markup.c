@@ -54,6 +54,24 @@ static void test_escaping(void **state)
     becomes(vj_put_csv, "-x", "'-x");
 }
 
+static void test_utf8(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *copy;
+        bool is_name;
+    } cases[] = {{"größe 世界", "größe 世界", true}, {"", "", true},
+                 {"a\tb\n", "a\tb\n", false},        {"caf\xe9", "caf�", false},
+                 {"\x1b[2J", "�[2J", false},         {"cut \xe4\xb8", "cut ��", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *copy = vj_utf8_copy(cases[i].text);
+        assert_non_null(copy);
+        assert_string_equal(copy, cases[i].copy);
+        assert_int_equal(vj_utf8_is_name(cases[i].text), cases[i].is_name);
+        free(copy);
+    }
+}
+
 static void test_csv_numbers_come_back(void **state)
 {
     (void)state;
@@ -125,6 +143,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_escaping),
+        cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_csv_numbers_come_back),
         cmocka_unit_test(names_do_not_break_tables),
     };

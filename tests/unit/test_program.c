@@ -177,6 +177,8 @@ static void answers_without_configuration(void **state)
     CHECK(runs);
 }
 
+#define FULL "sh -c '\"$@\" >/dev/full' sh" /* a launcher whose standard output is full */
+
 /* Check a program without MPI under a launcher: only the first rank works, and no rank starts MPI. */
 static void a_program_without_mpi(void **state)
 {
@@ -188,6 +190,8 @@ static void a_program_without_mpi(void **state)
         {"alone", "", "--compare 75 first", 75, {"compare 75"}, NULL},
         {"alone", "", "", 2, {"missing argument"}, NULL},
         {"alone", "", "--help", 0, {"Usage: toy"}, "mpirun"},
+        {"alone", FULL, "first", 1, {"write to standard output"}, NULL},
+        {"config", FULL, "--help", 1, {"write to standard output: No space left on device"}, NULL},
     };
     (void)state;
     CHECK(runs);

@@ -163,6 +163,16 @@ static vj_status refuse_twice(const vj_config *config)
     return VJ_OK;
 }
 
+/* Ids in another form than the files' leave nothing out. That must not pass unnoticed. */
+static void warn_of_useless_ids(const builder *b)
+{
+    int64_t found = 0;
+    for (int d = 0; d < b->summary->names.dataset_count; d++) found += b->summary->of_dataset[d].held_out_ids;
+    if (b->held_out.entries > 0 && found == 0)
+        vj_warn("pack.held_out_ids: none of the %lld ids is that of a listed file, so none is left out",
+                (long long)b->held_out.entries);
+}
+
 static vj_status read_manifests(builder *b, const vj_config *config, const char *scratch)
 {
     vj_media_names *names = &b->summary->names;
@@ -176,6 +186,7 @@ static vj_status read_manifests(builder *b, const vj_config *config, const char 
         const vj_dataset_settings *dataset = &config->pack.dataset[i];
         VJ_TRY(vj_manifest_read(names, b->classes, dataset, dataset->name, scratch, add_source, b));
     }
+    warn_of_useless_ids(b);
     VJ_TRY(vj_class_names_settle(b->classes, names->label_names));
     return read_held_out_videos(b, &config->pack.held_out_videos, scratch);
 }

@@ -76,9 +76,10 @@ vj_status vj_class_names_enter(vj_class_names *names, int label, const char *nam
     vj_label_classes *c = &names->of[label];
     wrong[0] = '\0';
     *met = vj_class_names_find(names, label, name);
-    if (*name == '\0' || strlen(name) >= VJ_CLASS_NAME || !vj_printable(name))
+    const bool printable = vj_printable(name) && !strpbrk(name, "\n\t");
+    if (*name == '\0' || strlen(name) >= VJ_CLASS_NAME || !printable)
         snprintf(wrong, WRONG, "the class name \"%.60s\" is empty, longer than %d bytes or has control characters",
-                 vj_printable(name) ? name : "?", VJ_CLASS_NAME - 1);
+                 printable ? name : "?", VJ_CLASS_NAME - 1);
     else if (number >= VJ_MAX_CLASSES || (*met < 0 && c->count == VJ_MAX_CLASSES))
         snprintf(wrong, WRONG, "class \"%.200s\" is one too many: the numbers of classes with names end at %d", name,
                  VJ_MAX_CLASSES - 1);

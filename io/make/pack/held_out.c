@@ -80,6 +80,7 @@ static vj_status read_objects(vj_held_out *h, vj_text *text)
 static int has_extension(const char *path, size_t length)
 {
     size_t letters = 0;
+    if (length > 0 && path[length - 1] == '"') length--;
     while (letters < length && isalnum((unsigned char)path[length - 1 - letters])) letters++;
     return letters >= 2 && letters <= 5 && letters < length && path[length - 1 - letters] == '.';
 }
@@ -107,8 +108,11 @@ static vj_status read_lines(vj_held_out *h, vj_text *text)
     while (status == VJ_OK) {
         status = vj_text_line(text, line, &length);
         if (status != VJ_OK || length < 0) break;
-        cut_label(line);
-        if (*line) status = enter_path(h, line);
+        char *path = line + strspn(line, " \t");
+        while (length > 0 && strchr(" \t", line[length - 1])) line[--length] = '\0';
+        cut_label(path);
+        vj_text_unquote(path);
+        if (*path) status = enter_path(h, path);
     }
     free(line);
     return status;
@@ -129,7 +133,9 @@ static vj_status read_list(vj_held_out *h, vj_text *text)
 {
     size_t bytes;
     const char *begin = vj_text_begin(text, &bytes);
-    if (bytes > 0 && (*begin == '[' || *begin == '{')) return read_objects(h, text);
+    size_t blank = 0;
+    while (blank < bytes && strchr(" \t\r\n", begin[blank])) blank++;
+    if (blank < bytes && (begin[blank] == '[' || begin[blank] == '{')) return read_objects(h, text);
     const char separator = has_header(text);
     if (!separator) return read_lines(h, text);
     vj_csv *csv = malloc(sizeof *csv);

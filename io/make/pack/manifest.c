@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/markup.h"
 #include "pack/json.h"
 #include "pack/listing.h"
 
@@ -58,6 +59,8 @@ vj_status vj_listing_label(vj_listing *l, const vj_text *text, int64_t line, con
             text, line,
             "a column has no name, or one longer than 63 bytes: each is a label but path, dataset, start, "
             "end and id (pandas writes row numbers into one without a name, unless index=False)");
+    if (!vj_utf8_is_name(name))
+        return refuse_name(text, line, "a label's name is text in UTF-8, without control characters");
     if (strchr(name, '/') || *name == '.')
         return refuse_name(text, line, "a label's name may not begin with a dot or have a slash in it");
     if (names->label_count == VJ_MAX_LABELS) return refuse_name(text, line, "more than 8 labels");

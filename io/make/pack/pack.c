@@ -37,7 +37,7 @@ static vj_status share(const packer *p, vj_status status, void *data, size_t byt
 static vj_status read_lists(const packer *p, int write)
 {
     const char *store = p->config->pack.store, *temporary = getenv("TMPDIR");
-    const char *scratch = write ? store : temporary ? temporary : "/tmp";
+    const char *scratch = write ? store : temporary && *temporary ? temporary : "/tmp";
     vj_class_names_init(p->classes, scratch);
     return vj_catalogue_build(p->summary, p->classes, p->config, write ? store : NULL, scratch);
 }

@@ -28,7 +28,7 @@ static char *find_label(char *line)
 
 /* Refuse a first line that has only words, no path and no number: it is probably the header of a CSV list without a
  * column path. */
-static vj_status refuse_header(const vj_text *text, const char *line)
+static vj_status refuse_header(const vj_text *text, int64_t number, const char *line)
 {
     static const char dividers[] = "\t,; ";
     int fields = 0;
@@ -42,31 +42,17 @@ static vj_status refuse_header(const vj_text *text, const char *line)
     char shown[201];
     snprintf(shown, sizeof shown, "%s", line);
     for (char *at = shown; (at = strchr(at, '\t'));) *at = ' ';
-    return vj_text_refuse(text, 1,
+    return vj_text_refuse(text, number,
                           "the line looks like a header, but no column is called path: \"%s\". Call the column of the "
                           "files path; dataset, start, end and id may follow, and each other column is a label",
                           shown);
-}
-
-/* Remove the quotes around a path, if any; a doubled quote inside stands for one. */
-static void unquote(char *path)
-{
-    const size_t length = strlen(path);
-    if (length < 2 || *path != '"' || path[length - 1] != '"') return;
-    path[length - 1] = '\0';
-    char *to = path;
-    for (const char *from = path + 1; *from; from++) {
-        if (*from == '"' && from[1] == '"') from++;
-        *to++ = *from;
-    }
-    *to = '\0';
 }
 
 static vj_status plain_line(vj_listing *l, const vj_text *text, int64_t number, char *line, int64_t length, int label)
 {
     while (length > 0 && strchr(" \t", line[length - 1])) line[--length] = '\0';
     if (length == 0) return VJ_OK;
-    if (number == 1) VJ_TRY(refuse_header(text, line));
+    if (l->count == 0) VJ_TRY(refuse_header(text, number, line));
     char *value = find_label(line);
     if (!value)
         return vj_text_refuse(
@@ -79,7 +65,7 @@ static vj_status plain_line(vj_listing *l, const vj_text *text, int64_t number, 
     if (end > line && strchr(",;", end[-1]) && strchr(" \t", value[-1])) end--; /* "path, label" */
     while (end > line && strchr(" \t", end[-1])) end--;
     *end = '\0';
-    unquote(line);
+    vj_text_unquote(line);
     vj_listing_begin(l);
     VJ_TRY(vj_listing_set_label(l, text, number, label, l->names->label_names[label], value, 1));
     return vj_listing_add(l, text, number, line, NULL);

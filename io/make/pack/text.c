@@ -100,6 +100,8 @@ vj_status vj_text_open(vj_text *t, const char *name, const char *what)
     t->returns = memchr(t->buffer, '\r', t->end) && !memchr(t->buffer, '\n', t->end);
     if (t->returns) end_lines_by_line_feeds(t);
     if (t->end >= 3 && memcmp(t->buffer, "\xef\xbb\xbf", 3) == 0) t->at = 3; /* skip a byte order mark */
+    for (; t->at < t->end && strchr("\r\n", t->buffer[t->at]) && t->buffer[t->at]; t->at++)
+        t->line += t->buffer[t->at] == '\n'; /* and empty lines: the first one with text says what the list is */
     return t->status;
 }
 
@@ -171,6 +173,19 @@ vj_status vj_text_line(vj_text *t, char line[VJ_RECORD_BYTES], int64_t *length)
     line[n] = '\0';
     *length = n;
     return t->status;
+}
+
+void vj_text_unquote(char *text)
+{
+    const size_t length = strlen(text);
+    if (length < 2 || *text != '"' || text[length - 1] != '"') return;
+    text[length - 1] = '\0';
+    char *to = text;
+    for (const char *from = text + 1; *from; from++) {
+        if (*from == '"' && from[1] == '"') from++;
+        *to++ = *from;
+    }
+    *to = '\0';
 }
 
 vj_status vj_text_refuse(const vj_text *t, int64_t line, const char *format, ...)

@@ -26,7 +26,7 @@ typedef struct {
 
 /**
  * Open a list; `what` describes it in messages ("media list"). Only regular files: opening a FIFO would wait for its
- * writer. A byte order mark is skipped. Call vj_text_close() also after a failure.
+ * writer. A byte order mark and empty lines at the beginning are skipped. Call vj_text_close() also after a failure.
  */
 vj_status vj_text_open(vj_text *text, const char *name, const char *what);
 void vj_text_close(vj_text *text);
@@ -52,6 +52,9 @@ int vj_text_first_line_has(const vj_text *text, const char *word, char separator
  * list.
  */
 vj_status vj_text_line(vj_text *text, char line[VJ_RECORD_BYTES], int64_t *length);
+
+/** Remove the quotes around a text, if any; a doubled quote inside stands for one. */
+void vj_text_unquote(char *text);
 
 /** Report what is wrong with a line as "LIST:LINE: ...". Returns VJ_ERR_FORMAT. */
 vj_status vj_text_refuse(const vj_text *text, int64_t line, const char *format, ...)

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/markup.h"
 #include "pack/escape.h"
 #include "pack/listing.h"
 
@@ -150,10 +151,10 @@ static int is_scratch(const walk *w, int fd)
 
 static vj_status walk_folder(walk *w, int parent, const char *name, size_t length, int depth, int *passed_over);
 
-/* Set the class of an entry. A name that is not printable text is escaped. */
+/* Set the class of an entry. A name that is not UTF-8, or has control characters, is escaped. */
 static vj_status set_class(vj_listing *l, int label, const char *class)
 {
-    if (vj_printable(class)) return vj_listing_set_class(l, NULL, 0, label, class);
+    if (vj_utf8_is_name(class)) return vj_listing_set_class(l, NULL, 0, label, class);
     char *escaped = vj_escape(class);
     if (!escaped) return vj_raise(VJ_ERR_MEMORY, "no memory for the name of a class");
     vj_status status = vj_listing_set_class(l, NULL, 0, label, escaped);

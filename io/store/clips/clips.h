@@ -57,6 +57,8 @@
 #include "base/config.h"
 #include "codec/codec.h"
 
+#define VJ_CLIPS_FORMAT "vjepa clips" /* attribute "format" of all files of a store */
+
 enum { VJ_MAX_LABELS = 8, VJ_LABEL_NAME = 64, VJ_MAX_DATASETS = 16, VJ_DATASET_NAME = 64 };
 enum { VJ_CLIPS_MAX_SIDE = 65536, VJ_CLIPS_MOTION_BYTES = 512 }; /* pixels; bytes of a file's motion */
 enum { VJ_MAX_CLASSES = 1 << 20, VJ_CLASS_NAME = 256 };          /* classes of a label; bytes of a name with its zero */

@@ -12,7 +12,6 @@
 #include "clips/write.h"
 #include "h5/h5.h"
 
-#define VJ_CLIPS_FORMAT "vjepa clips"
 enum { VJ_CLIPS_VERSION = 2, VJ_CLIPS_FILE_PATH = VJ_PATH + 64, VJ_CLIPS_OBJECT = 64 };
 
 /** Make the paths DIR/shard-NNNNN.h5 and DIR/index.h5. */

@@ -17,21 +17,11 @@ static void put(json_t *object, const char *key, json_t *value)
     VJ_ASSERT(value && !failed); /* out of memory */
 }
 
-/* A path may not be valid UTF-8; replace bytes that are not ASCII by "?", so that it can be shown. */
-static json_t *readable(const char *text)
-{
-    char *copy = strdup(text);
-    for (char *c = copy; c && *c; c++)
-        if (*c & 0x80) *c = '?';
-    json_t *value = copy ? json_string(copy) : NULL;
-    free(copy);
-    return value;
-}
-
 void vj_put_text(json_t *object, const char *key, const char *text)
 {
-    json_t *value = json_string(text);
-    put(object, key, value ? value : readable(text));
+    char *copy = vj_utf8_copy(text); /* a path may not be UTF-8 */
+    put(object, key, copy ? json_string(copy) : NULL);
+    free(copy);
 }
 
 void vj_put_number(json_t *object, const char *key, double value)

@@ -36,7 +36,7 @@ static vj_status count_files(vj_footage *m, const vj_config *c)
     vj_catalogue_summary *summary = malloc(sizeof *summary);
     if (!summary) return vj_raise(VJ_ERR_MEMORY, "no memory for a summary of the lists");
     vj_class_names classes;
-    const char *scratch = temporary ? temporary : "/tmp";
+    const char *scratch = temporary && *temporary ? temporary : "/tmp";
     vj_class_names_init(&classes, scratch);
     vj_status status = vj_catalogue_build(summary, &classes, c, NULL, scratch);
     vj_class_names_release(&classes);

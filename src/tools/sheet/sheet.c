@@ -260,24 +260,24 @@ static vj_status lay_out(sheet *s)
     return vj_canvas_create(&s->canvas, (int)height, (int)width, paper);
 }
 
-static vj_status draw(sheet *s, const char *out)
+static vj_status draw(sheet *s)
 {
     write_head(s);
     for (int64_t k = 0; k < s->count; k++) VJ_TRY(draw_clip(s, k));
-    return vj_still_write(out, s->canvas.pixels, s->canvas.height, s->canvas.width);
+    return VJ_OK;
 }
 
-vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int64_t *count, const vj_config *masks,
-                         const vj_config *views)
+vj_status vj_sheet_draw(vj_canvas *canvas, const char *store, int64_t first, int64_t *count, const vj_config *masks,
+                        const vj_config *views)
 {
     sheet s = {.store = store};
     vj_status status = open_store(&s, masks, first, *count);
     if (status == VJ_OK) status = open_masks(&s, masks);
     if (status == VJ_OK) status = open_views(&s, views);
     if (status == VJ_OK) status = lay_out(&s);
-    if (status == VJ_OK) status = draw(&s, out);
+    if (status == VJ_OK) status = draw(&s);
     *count = s.count;
-    vj_canvas_release(&s.canvas);
+    *canvas = s.canvas;
     vj_still_scaler_destroy(s.scaler);
     vj_coder_destroy(s.coder);
     if (s.origin) vj_clips_origins_release(s.origin, s.count);
@@ -288,5 +288,15 @@ vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int6
     free(s.clip);
     free(s.picture);
     vj_clips_close(s.clips);
+    return status;
+}
+
+vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int64_t *count, const vj_config *masks,
+                         const vj_config *views)
+{
+    vj_canvas canvas;
+    vj_status status = vj_sheet_draw(&canvas, store, first, count, masks, views);
+    if (status == VJ_OK) status = vj_still_write(out, canvas.pixels, canvas.height, canvas.width);
+    vj_canvas_release(&canvas);
     return status;
 }

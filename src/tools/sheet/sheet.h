@@ -3,6 +3,7 @@
 #define VJ_SHEET_SHEET_H
 
 #include "base/config.h"
+#include "sheet/canvas.h"
 
 /* The layout, in pixels. Row r of clip k begins at vj_sheet_top(); its frame t at vj_sheet_left(). */
 enum {
@@ -27,12 +28,15 @@ static inline int vj_sheet_left(int t, int cell)
 }
 
 /**
- * Draw clips [first, first + *count) of the store into the PNG file `out`. If there are fewer, *count becomes their
- * number. If `masks`, a checked configuration, is not NULL, each clip is shown again for each of mask.generators as
- * training on this store alone first sees it: cropped, with masked patches dark. If `views`, likewise, is not NULL,
- * each clip is shown as probes see it (section evaluate): training views of three epochs, then all test views. A clip
- * that cannot be read is an error. Not collective.
+ * Draw clips [first, first + *count) of the store. Release the canvas with vj_canvas_release(), also after a failure.
+ * If there are fewer, *count becomes their number. If `masks`, a checked configuration, is not NULL, each clip is shown
+ * again for each of mask.generators as training on this store alone first sees it: cropped, with masked patches dark.
+ * If `views`, likewise, is not NULL, each clip is shown as probes see it (section evaluate): training views of three
+ * epochs, then all test views. A clip that cannot be read is an error. Not collective.
  */
+vj_status vj_sheet_draw(vj_canvas *canvas, const char *store, int64_t first, int64_t *count, const vj_config *masks,
+                        const vj_config *views);
+/** Write what vj_sheet_draw() draws into the PNG file `out`. */
 vj_status vj_sheet_write(const char *out, const char *store, int64_t first, int64_t *count, const vj_config *masks,
                          const vj_config *views);
 
