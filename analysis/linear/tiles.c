@@ -24,7 +24,9 @@
         for (int k = 0; k < depth; k += VJ_TILE_STEPS, next += LINE, far += pace) {                                    \
             __builtin_prefetch(next, 1, 3);                                                                            \
             if (apart > 1) __builtin_prefetch(far, 0, 2);                                                              \
-            for (int i = 0; apart > 1 && i < VJ_TILE_STEPS * WIDE; i += LINE) __builtin_prefetch(x + SOON * WIDE + i); \
+            for (int i = 0; apart > 1 && i < VJ_TILE_STEPS * WIDE; i += LINE)                                          \
+                if (i % WIDE < vectors * LANES || i % WIDE + LINE > WIDE) /* a line that is read */                    \
+                    __builtin_prefetch(x + SOON * WIDE + i);                                                           \
             EACH(4, s, VJ_TILE_STEPS)                                                                                  \
             {                                                                                                          \
                 vector column[VJ_TILE_VECTORS];                                                                        \

@@ -99,7 +99,7 @@ static vj_status write_all(vj_document *document, int shown, int inputs)
 }
 
 /* Print the first notes, for users who look at the page later, or not at all. */
-static void say_notes(const vj_document *document)
+static void log_notes(const vj_document *document)
 {
     enum { SAID = 5 };
     const int notes = vj_document_notes(document);
@@ -130,7 +130,7 @@ static vj_status report(const vj_run *run)
     const vj_inputs inputs = {.paths = run->files, .count = run->file_count, .paper = paper};
     const int shown = vj_inputs_add(document, &inputs);
     vj_status status = write_all(document, shown, run->file_count);
-    if (status == VJ_OK) say_notes(document);
+    if (status == VJ_OK) log_notes(document);
     vj_document_destroy(document);
     if (status == VJ_OK && shown == 0) status = vj_raise(VJ_ERR_FORMAT, "nothing could be shown of what was given");
     return status;

@@ -258,7 +258,7 @@ void vj_run_view_refresh(vj_run_view *v)
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     v->now_s = seconds(now);
-    v->lease = vj_lease_look(v->folder);
+    v->lease = vj_lease_inspect(v->folder);
     vj_follow_read(&v->metrics);
     read_config(v);
     read_checkpoint(v);

@@ -46,7 +46,7 @@ static void find_size(vj_terminal *t)
     if (size.ws_row > 0) t->lines = size.ws_row;
 }
 
-void vj_terminal_look(vj_terminal *t)
+void vj_terminal_examine(vj_terminal *t)
 {
     const char *term = getenv("TERM"), *no_colour = getenv("NO_COLOR");
     const bool dumb = term && strcmp(term, "dumb") == 0;

@@ -27,7 +27,7 @@ typedef struct {
 #define VJ_PLAIN  "\033[0m"
 
 /** Examine standard output and the environment (TERM, NO_COLOR, COLUMNS, LINES, locale). Writes nothing. */
-void vj_terminal_look(vj_terminal *terminal);
+void vj_terminal_examine(vj_terminal *terminal);
 
 /**
  * Take over the screen until vj_terminal_close(), which restores what was there. SIGINT, SIGTERM and SIGHUP only make

@@ -306,7 +306,7 @@ vj_status vj_watch(const char *const *folders, int count, double every_s, bool o
     vj_run_view *runs = vj_calloc(count, sizeof *runs);
     if (!runs) return vj_raise(VJ_ERR_MEMORY, "no memory for %d runs", count);
     for (int i = 0; i < count; i++) vj_run_view_begin(&runs[i], folders[i], count == 1);
-    vj_terminal_look(&terminal);
+    vj_terminal_examine(&terminal);
     if (once) terminal.screen = false; /* printed where the cursor is, and it stays */
     if (!once) vj_terminal_open(&terminal);
     vj_status status = paint(&terminal, runs, count);

@@ -159,7 +159,7 @@ static vj_status describe(vj_source *source, encoders *e, const vj_strings *list
             other[source->count++] = r->origin;
         }
     }
-    vj_source_settle_names(source, other);
+    vj_source_make_names_unique(source, other);
     vj_frozen_describe_preprocessing(&e->frozen, source->preprocessing, sizeof source->preprocessing);
     return VJ_OK;
 }
@@ -211,14 +211,14 @@ static vj_status open_all(vj_source *source, encoders *e, const vj_config *confi
                         list.count, VJ_MAX_REPRESENTATIONS);
     for (int i = 0; i < list.count; i++) VJ_TRY(vj_frozen_find_encoder(list.item[i], source->comm));
     VJ_TRY(vj_frozen_open_encoders(&e->frozen, &list));
-    vj_products_say(&e->frozen.products);
+    vj_products_log(&e->frozen.products);
     VJ_TRY(keep_layers(e));
     VJ_TRY(describe(source, e, &list));
     VJ_TRY(take_clips(source, e));
     vj_log("encoding %lld clips of %s in each pass: %d encoder%s, %d layer%s each, %s", (long long)source->clips,
            request->stores, list.count, list.count == 1 ? "" : "s", e->layers, e->layers == 1 ? "" : "s",
            vj_backend_describe(e->frozen.be));
-    vj_frozen_say_least(&e->frozen, "each pass takes", source->clips);
+    vj_frozen_log_least_time(&e->frozen, "each pass takes", source->clips);
     return vj_source_take_slabs(source, e->frozen.batch); /* encoding takes longest: progress is seen batch by batch */
 }
 

@@ -194,7 +194,7 @@ static void describe(vj_source *source, const stores *s)
         r->digest = h->encoder_digest;
         encoders[i] = h->encoder;
     }
-    vj_source_settle_names(source, encoders);
+    vj_source_make_names_unique(source, encoders);
 }
 
 static vj_status fill(vj_source *source, const stores *s)

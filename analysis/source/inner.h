@@ -72,6 +72,6 @@ vj_status vj_source_take_slabs(vj_source *source, int64_t clips);
  * Make the names of representations unique. Equal names are replaced by those in `other` (one for each representation),
  * and names that are still equal get a number. "/" becomes ":".
  */
-void vj_source_settle_names(vj_source *source, const char *const *other);
+void vj_source_make_names_unique(vj_source *source, const char *const *other);
 
 #endif

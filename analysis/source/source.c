@@ -164,7 +164,7 @@ static void without_slashes(char *name)
         if (*name == '/') *name = ':';
 }
 
-void vj_source_settle_names(vj_source *s, const char *const *other)
+void vj_source_make_names_unique(vj_source *s, const char *const *other)
 {
     bool repeated[VJ_MAX_REPRESENTATIONS];
     for (int i = 0; i < s->count; i++) without_slashes(s->representation[i].name);

@@ -64,7 +64,7 @@ static int64_t count_labelled(const vj_source *source, int label, int *classes)
 }
 
 /* Log how many queries have a class that no training clip has. */
-static vj_status say_unknown_classes(const vj_knn_plan *p, const vj_knn_task *t)
+static vj_status log_unknown_classes(const vj_knn_plan *p, const vj_knn_task *t)
 {
     const int stride = vj_source_label_count(p->training);
     int64_t unknown = 0;
@@ -121,7 +121,7 @@ static vj_status add_task(vj_knn_plan *p, int label)
     if (is_one_class(p->training, label))
         vj_log("note: label %s: all training clips are of one class, so all votes are for it", name);
     p->tasks++;
-    if (!p->leave_one_out) VJ_TRY(say_unknown_classes(p, t));
+    if (!p->leave_one_out) VJ_TRY(log_unknown_classes(p, t));
     if (labelled == clips) return VJ_OK;
     t->list = p->lists++;
     p->allowed[t->list] = t->allowed = vj_calloc(clips, sizeof *t->allowed);
@@ -147,7 +147,7 @@ static vj_status find_tasks(vj_knn_plan *p, const vj_config *config, bool writte
 /* ------------------------------------------------------------------------------------------------ copies */
 
 /* Count copies and log them: a query that is a copy has its original as nearest neighbour. */
-static vj_status say_copies(vj_knn_plan *p)
+static vj_status log_copies(vj_knn_plan *p)
 {
     VJ_TRY(vj_count_copies(&p->copies, p->training, p->queries));
     if (p->copies > 0)
@@ -166,7 +166,7 @@ vj_status vj_knn_plan_make(vj_knn_plan *p, const vj_analysis *analysis)
     VJ_TRY(parse_options(p, analysis->options));
     p->most_k = p->k[p->k_count - 1];
     VJ_TRY(find_tasks(p, analysis->config, analysis->out != NULL));
-    return say_copies(p);
+    return log_copies(p);
 }
 
 void vj_knn_plan_release(vj_knn_plan *p)

@@ -143,7 +143,7 @@ typedef struct {
         int64_t steps_per_epoch, epochs;
         double schedule_scale; /* ipe_scale */
         int64_t stop_after;    /* total steps; 0: epochs * steps_per_epoch */
-        char precision[8];     /* fp32 bf16 auto; settled by vj_precision_settle() */
+        char precision[8];     /* fp32 bf16 auto; settled by vj_precision_choose() */
         char backend[16];      /* auto cpu cuda strict */
         char products[16];     /* matrix products: own, a library, an instruction set, auto */
         int recompute;         /* vj_recompute */

@@ -393,7 +393,7 @@ static void remove_leftovers(const char *folder)
     (void)closedir(dir); /* only read */
 }
 
-vj_status vj_lease_take(vj_lease **lease, const char *folder)
+vj_status vj_lease_acquire(vj_lease **lease, const char *folder)
 {
     *lease = NULL;
     vj_lease *l = vj_calloc(1, sizeof *l);
@@ -417,7 +417,7 @@ vj_status vj_lease_take(vj_lease **lease, const char *folder)
     return status;
 }
 
-vj_lease_view vj_lease_look(const char *folder)
+vj_lease_view vj_lease_inspect(const char *folder)
 {
     vj_lease_view view = {.state = VJ_LEASE_FREE};
     char path[VJ_FILE_PATH], text[4 * FIELD];

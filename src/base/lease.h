@@ -27,7 +27,7 @@ typedef struct vj_lease vj_lease;
  * line, to see whether a holder on another node is alive. VJ_ERR_STATE if another job holds the folder; the message
  * names the holder. To be called by one process of the job; not collective.
  */
-vj_status vj_lease_take(vj_lease **lease, const char *folder);
+vj_status vj_lease_acquire(vj_lease **lease, const char *folder);
 
 /* What can be told of a lease without taking it. */
 typedef struct {
@@ -44,7 +44,7 @@ typedef struct {
  * Look who holds the lease of a folder; nothing is written. A holder on another node counts as dead when the file is
  * older than 90 s by this node's clock. Not collective.
  */
-vj_lease_view vj_lease_look(const char *folder);
+vj_lease_view vj_lease_inspect(const char *folder);
 
 /** Return the seal of a lease; for NULL an empty seal. */
 vj_lease_seal vj_lease_seal_of(const vj_lease *lease);

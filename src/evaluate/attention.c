@@ -107,7 +107,7 @@ static vj_status attend(picture *p, int64_t map, int64_t sample, int64_t first)
     return VJ_OK;
 }
 
-static vj_status look(picture *p, int64_t sample)
+static vj_status measure_sample(picture *p, int64_t sample)
 {
     vj_evaluation *e = p->e;
     const vj_attention *f = &p->file;
@@ -195,7 +195,7 @@ static vj_status draw(picture *p, int64_t samples, const char *path)
     VJ_TRY(open_picture(p, samples));
     if (p->file.count == 0) return VJ_OK; /* no attentive probe */
     VJ_TRY(vj_eval_load(e, &e->validation, p->sample, p->file.samples, 1, e->validation.views.views, 0));
-    for (int64_t i = 0; i < p->file.samples; i++) VJ_TRY(look(p, i));
+    for (int64_t i = 0; i < p->file.samples; i++) VJ_TRY(measure_sample(p, i));
     return vj_attention_write(&p->file, path);
 }
 

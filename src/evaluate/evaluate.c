@@ -92,17 +92,17 @@ static vj_status open_all(vj_evaluation *e)
 {
     VJ_TRY(vj_agree(e->comm, name_encoders(e)));
     for (int i = 0; i < e->encoder_count; i++) VJ_TRY(vj_frozen_find_encoder(e->encoder_from[i], e->comm));
-    VJ_TRY(vj_precision_settle(e->config, e->comm));
+    VJ_TRY(vj_precision_choose(e->config, e->comm));
     VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_eval_report_check(e) : VJ_OK));
     if (e->request->probes) VJ_TRY(vj_agree(e->comm, vj_eval_find_probes(e)));
     VJ_TRY(open_stores(e));
     VJ_TRY(vj_agree(e->comm, vj_eval_plan(e)));
     if (e->rank == 0) {
-        vj_eval_set_say(&e->train.set, "training");
-        vj_eval_set_say(&e->validation.set, "validation");
+        vj_eval_set_log(&e->train.set, "training");
+        vj_eval_set_log(&e->validation.set, "validation");
         for (int i = 0; i < e->notes.count; i++) vj_warn("%s", e->notes.text[i]);
     }
-    e->most_clips = vj_eval_most_clips(e);
+    e->most_clips = vj_eval_max_clips(e);
     return vj_eval_keep_products(e);
 }
 
@@ -157,11 +157,11 @@ static const char *what(const vj_evaluation *e)
     return e->copies > 0 ? "features" : "clips";
 }
 
-static void say_progress(vj_evaluation *e, double *said_s)
+static void log_progress(vj_evaluation *e, double *logged_s)
 {
     const double now = vj_now(), spent_s = now - e->began_s, rate = (double)e->encoded / spent_s;
-    if (e->rank != 0 || now - *said_s < 5.0) return;
-    *said_s = now;
+    if (e->rank != 0 || now - *logged_s < 5.0) return;
+    *logged_s = now;
     const double epochs = (double)(e->epochs - e->epoch) - (double)e->place / (double)e->stream_count;
     vj_log("evaluate: epoch %lld of %lld, %3.0f %% of it, %.1f samples/s, %.1f %% of the time waiting for %s, at "
            "most %.0f s left to train",
@@ -169,20 +169,21 @@ static void say_progress(vj_evaluation *e, double *said_s)
            100.0 * e->waited_s / spent_s, what(e), epochs * (double)e->stream_count / rate);
 }
 
-void vj_eval_look(vj_evaluation *e, int64_t rounds, int *stop, bool *write)
+void vj_eval_poll(vj_evaluation *e, int64_t rounds, int *stop, bool *write)
 {
     const vj_config *c = e->config;
     const double minutes = c->checkpoint.every_minutes > 0.0 ? c->checkpoint.every_minutes : 10.0;
-    volatile sig_atomic_t *asked = vj_stop_asked();
-    if (e->rank == 0) vj_stop_look(&e->stop);
-    int flags[] = {asked[VJ_ASK_STOP], asked[VJ_ASK_WRITE] || (e->rank == 0 && vj_now() - e->saved_s > 60.0 * minutes)};
+    volatile sig_atomic_t *asked = vj_stop_requests();
+    if (e->rank == 0) vj_stop_poll(&e->stop);
+    int flags[] = {asked[VJ_REQUEST_STOP],
+                   asked[VJ_REQUEST_WRITE] || (e->rank == 0 && vj_now() - e->saved_s > 60.0 * minutes)};
     MPI_Allreduce(MPI_IN_PLACE, flags, 2, MPI_INT, MPI_MAX, e->comm);
     *stop = flags[0];
     *write = flags[0] || flags[1] || (c->checkpoint.every > 0 && rounds % c->checkpoint.every == 0);
-    if (*write) asked[VJ_ASK_WRITE] = VJ_WHY_NOT;
+    if (*write) asked[VJ_REQUEST_WRITE] = VJ_WHY_NOT;
 }
 
-void vj_eval_say_wait(double waited_s, double spent_s)
+void vj_eval_log_wait(double waited_s, double spent_s)
 {
     if (waited_s > 1.0 && waited_s > 0.02 * spent_s)
         vj_log("evaluate: clips were waited for during %.0f %% of the time, more than 2 %%: they are not read, decoded "
@@ -199,7 +200,7 @@ vj_status vj_eval_tolerate(const vj_evaluation *e, vj_status status, int stop)
     return VJ_OK;
 }
 
-static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, double *said_s, int *stop)
+static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, double *logged_s, int *stop)
 {
     VJ_TRY(vj_agree(e->comm, vj_eval_stream_begin(e)));
     VJ_TRY(load_epoch(e));
@@ -207,9 +208,9 @@ static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, double *said_s, 
         const double begin = vj_now();
         bool write;
         VJ_TRY(vj_eval_round(e));
-        vj_stop_took_step(&e->stop, vj_now() - begin);
-        say_progress(e, said_s);
-        vj_eval_look(e, ++*rounds, stop, &write);
+        vj_stop_record_step(&e->stop, vj_now() - begin);
+        log_progress(e, logged_s);
+        vj_eval_poll(e, ++*rounds, stop, &write);
         if (write) VJ_TRY(vj_eval_tolerate(e, vj_eval_save(e), *stop));
     }
     return VJ_OK;
@@ -252,10 +253,10 @@ static vj_status measure_between(vj_evaluation *e, int *stop)
 static vj_status train(vj_evaluation *e, int *stop)
 {
     int64_t rounds = 0;
-    double said_s = vj_now();
-    e->began_s = said_s;
+    double logged_s = vj_now();
+    e->began_s = logged_s;
     while (e->epoch < e->epochs) {
-        VJ_TRY(train_epoch(e, &rounds, &said_s, stop));
+        VJ_TRY(train_epoch(e, &rounds, &logged_s, stop));
         if (*stop) return VJ_OK;
         vj_eval_stream_end(e);
         e->epoch++;
@@ -267,7 +268,7 @@ static vj_status train(vj_evaluation *e, int *stop)
         vj_log("evaluate: %lld samples %s in %.1f s, %.1f samples/s, %.1f %% of the time waiting for %s",
                (long long)e->encoded, e->copies > 0 ? "read" : "encoded", spent_s, (double)e->encoded / spent_s,
                100.0 * e->waited_s / spent_s, what(e));
-        if (e->copies == 0) vj_eval_say_wait(e->waited_s, spent_s);
+        if (e->copies == 0) vj_eval_log_wait(e->waited_s, spent_s);
         VJ_TRY(vj_eval_save(e));
     }
     return VJ_OK;
@@ -275,13 +276,13 @@ static vj_status train(vj_evaluation *e, int *stop)
 
 /* ------------------------------------------------------------------------------------------------ the whole */
 
-static void remember(const vj_evaluation *e, const char *event, const char *why)
+static void add_history(const vj_evaluation *e, const char *event, const char *why)
 {
     if (e->rank == 0) vj_history_add(e->config, event, e->epoch, e->size, why);
 }
 
 /* Print the largest growth of a rank's memory since the start. Collective. */
-static void say_memory(const vj_evaluation *e)
+static void log_memory(const vj_evaluation *e)
 {
     const double mib = 1048576.0;
     int64_t grown = vj_peak_bytes() - e->began_bytes;
@@ -304,12 +305,12 @@ static vj_status measure(vj_evaluation *e, int *stop)
     if (status == VJ_OK) status = vj_agree(e->comm, e->rank == 0 ? vj_eval_report(e, scores) : VJ_OK);
     free(scores);
     VJ_TRY(status);
-    VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_stop_obey(&e->stop) : VJ_OK));
+    VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_stop_remove_file(&e->stop) : VJ_OK));
     VJ_TRY(vj_run_folder_complete(e->config, e->epochs, e->comm));
     if (e->rank == 0) vj_eval_remove_restart_files(e);
     VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_eval_store_remove(e) : VJ_OK));
-    remember(e, "done", "");
-    say_memory(e);
+    add_history(e, "done", "");
+    log_memory(e);
     vj_log("\nresults: %s/results.json, results.csv, results.md, heads.csv%s", e->dir,
            e->request->part ? "; --merge makes the table of all parts" : ", predictions.h5, splits/");
     return VJ_OK;
@@ -331,7 +332,7 @@ static vj_status work_on_files(vj_evaluation *e, int *stop)
 {
     VJ_TRY(vj_agree(e->comm, vj_eval_read_probes(e)));
     VJ_TRY(start_keys(e));
-    remember(e, "start", "");
+    add_history(e, "start", "");
     return measure(e, stop);
 }
 
@@ -349,7 +350,7 @@ static vj_status work_on_heads(vj_evaluation *e, int *stop)
     else if (found)
         vj_log("evaluate: going on from %s, whose probes are trained", e->dir);
     VJ_TRY(start_keys(e));
-    remember(e, "start", "");
+    add_history(e, "start", "");
     VJ_TRY(vj_eval_store(e, stop));
     if (!*stop) VJ_TRY(train(e, stop));
     return *stop ? VJ_OK : measure(e, stop);
@@ -361,21 +362,21 @@ static vj_status work(vj_evaluation *e, vj_evaluate_outcome *outcome)
     e->saved_s = vj_now();
     VJ_TRY(e->request->probes ? work_on_files(e, &stop) : work_on_heads(e, &stop));
     if (!stop) return VJ_OK;
-    remember(e, "stop", vj_stop_reason(stop));
+    add_history(e, "stop", vj_stop_reason(stop));
     *outcome = VJ_EVALUATE_STOPPED;
     if (e->epoch < e->epochs)
         vj_log("stopped in epoch %lld of %lld by %s; the same command goes on", (long long)e->epoch + 1,
                (long long)e->epochs, vj_stop_reason(stop));
     else
         vj_log("stopped while measuring by %s; the same command goes on", vj_stop_reason(stop));
-    return vj_agree(e->comm, e->rank == 0 ? vj_stop_obey(&e->stop) : VJ_OK);
+    return vj_agree(e->comm, e->rank == 0 ? vj_stop_remove_file(&e->stop) : VJ_OK);
 }
 
 /* On leaders, check the request and open the stores, before all ranks open the encoders. */
 static vj_status prepare(vj_evaluation *e)
 {
     VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_stop_limit(&e->stop, e->config) : VJ_OK));
-    if (!e->request->dry_run) VJ_TRY(vj_run_folder_take(&e->lease, e->config, false, e->comm));
+    if (!e->request->dry_run) VJ_TRY(vj_run_folder_lock(&e->lease, e->config, false, e->comm));
     return open_all(e);
 }
 
@@ -388,7 +389,7 @@ static vj_status make_folder(const char *path)
 static vj_status take_folder(vj_evaluation *e)
 {
     VJ_TRY(vj_agree(e->comm, e->rank == 0 && e->request->part ? make_folder(e->request->dir) : VJ_OK));
-    return vj_run_folder_take(&e->lease, e->config, true, e->comm);
+    return vj_run_folder_lock(&e->lease, e->config, true, e->comm);
 }
 
 /* Finish a part for which no row of the table was left. */

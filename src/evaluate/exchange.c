@@ -61,7 +61,7 @@ static vj_status grow_host(room *r, int64_t floats)
 vj_status vj_exchange_open(vj_exchange **exchange, vj_evaluation *e)
 {
     const double most = (double)e->config->evaluate.batch * vj_eval_test_views(e) * e->size * (double)e->head_count *
-                        (double)vj_eval_most_floats(e);
+                        (double)vj_eval_max_floats(e);
     vj_exchange *x = vj_calloc(1, sizeof *x);
     *exchange = x;
     if (!x) return vj_raise(VJ_ERR_MEMORY, "no memory for messages");

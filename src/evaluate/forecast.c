@@ -50,7 +50,7 @@ static vj_status check_operations(const vj_evaluation *e, int64_t needed, double
 }
 
 /* Print how long training and measuring take if only matrix products took time. */
-static void say_time(const vj_evaluation *e, double training)
+static void log_time(const vj_evaluation *e, double training)
 {
     const vj_frozen *f = &e->frozen;
     char train[32], measure[32];
@@ -98,7 +98,7 @@ static memory predict(const vj_evaluation *e)
     m.heads = vj_eval_heads_bytes(e);
     /* Rows, their gradients and those of keys, on the device and in messages; probabilities. */
     m.messages = slots * keyed * (5 * e->key_floats + e->key_heads * e->tokens) * (int64_t)sizeof(float) +
-                 3 * slots * e->size * mine / e->frozen.count * vj_eval_most_floats(e) * (int64_t)sizeof(float);
+                 3 * slots * e->size * mine / e->frozen.count * vj_eval_max_floats(e) * (int64_t)sizeof(float);
     m.predictions = mine * labelled * (int64_t)sizeof(vj_prediction);
     m.clips =
         (c->data.read_ahead + 1) * slots * e->train.set.segments * loader.sample + c->data.threads * loader.thread;
@@ -113,7 +113,7 @@ static memory predict(const vj_evaluation *e)
     return m;
 }
 
-static int64_t say_memory(const vj_evaluation *e)
+static int64_t log_memory(const vj_evaluation *e)
 {
     const double mib = 1048576.0;
     memory m = predict(e);
@@ -160,7 +160,7 @@ vj_status vj_eval_forecast(vj_evaluation *e)
                vj_eval_test_views(e), e->train.set.segments, (long long)e->tokens);
         status = check_operations(e, needed, &training);
     }
-    if (status == VJ_OK) say_time(e, training);
-    e->forecast_bytes = say_memory(e);
+    if (status == VJ_OK) log_time(e, training);
+    e->forecast_bytes = log_memory(e);
     return status;
 }

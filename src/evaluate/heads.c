@@ -151,7 +151,7 @@ int64_t vj_eval_row_floats(const vj_eval_head *h)
     return h->on_tokens ? h->shape.classes : vj_head_row_floats(&h->shape);
 }
 
-int64_t vj_eval_most_floats(const vj_evaluation *e)
+int64_t vj_eval_max_floats(const vj_evaluation *e)
 {
     int64_t most = 0;
     for (int64_t i = 0; i < e->head_count; i++) {

@@ -192,24 +192,24 @@ static vj_status run_round(pass *p)
 }
 
 /* `from`: the sample where this run began, `begin`: the time when it did. */
-static void say_progress(const pass *p, int64_t from, double begin, double *said_s)
+static void log_progress(const pass *p, int64_t from, double begin, double *logged_s)
 {
     const double now = vj_now(), rate = (double)(p->list.place - from) / (now - begin);
-    if (now - *said_s < 5.0) return;
-    *said_s = now;
+    if (now - *logged_s < 5.0) return;
+    *logged_s = now;
     vj_log("evaluate: measured %3.0f %% of %lld %s samples, %.1f samples/s, %.0f s left",
            100.0 * (double)p->list.place / (double)p->list.count, (long long)p->list.count, p->list.name, rate,
            (double)(p->list.count - p->list.place) / rate);
 }
 
-static void say_done(const pass *p, int64_t from, double begin)
+static void log_done(const pass *p, int64_t from, double begin)
 {
     const double spent_s = vj_now() - begin;
     const int64_t measured = p->list.place - from;
     if (measured == 0) return;
     vj_log("evaluate: %lld %s samples measured in %.1f s, %.1f samples/s, %.1f %% of the time waiting for clips",
            (long long)measured, p->list.name, spent_s, (double)measured / spent_s, 100.0 * p->waited_s / spent_s);
-    vj_eval_say_wait(p->waited_s, spent_s);
+    vj_eval_log_wait(p->waited_s, spent_s);
 }
 
 /* Run a pass, from where its checkpoint ends if there is one. If the pass is complete, *stop stays 0. */
@@ -217,7 +217,7 @@ static vj_status run_pass(pass *p, int *stop)
 {
     vj_evaluation *e = p->e;
     const double begin = vj_now();
-    double said_s = begin;
+    double logged_s = begin;
     if (p->kept) VJ_TRY(vj_eval_find_measured(e, &p->list));
     if (p->list.place > 0)
         vj_log("evaluate: %lld of %lld %s samples were measured before", (long long)p->list.place,
@@ -228,15 +228,15 @@ static vj_status run_pass(pass *p, int *stop)
         const double round_begin = vj_now();
         bool write;
         VJ_TRY(run_round(p));
-        vj_stop_took_step(&e->stop, vj_now() - round_begin);
-        say_progress(p, from, begin, &said_s);
-        vj_eval_look(e, rounds, stop, &write);
+        vj_stop_record_step(&e->stop, vj_now() - round_begin);
+        log_progress(p, from, begin, &logged_s);
+        vj_eval_poll(e, rounds, stop, &write);
         if (p->list.place == p->list.count)
             *stop = 0;
         else if (write)
             VJ_TRY(vj_eval_tolerate(e, p->kept ? vj_eval_save_measured(e, &p->list) : vj_eval_save(e), *stop));
     }
-    if (!*stop) say_done(p, from, begin);
+    if (!*stop) log_done(p, from, begin);
     return VJ_OK;
 }
 

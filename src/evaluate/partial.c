@@ -130,7 +130,7 @@ vj_status vj_eval_save_measured(vj_evaluation *e, const vj_eval_measured *m)
     free(f.rows);
     free(text);
     e->saved_s = vj_now();
-    vj_stop_took_checkpoint(&e->stop, e->saved_s - begin);
+    vj_stop_record_checkpoint(&e->stop, e->saved_s - begin);
     return status;
 }
 

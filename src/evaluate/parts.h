@@ -157,14 +157,14 @@ typedef struct {
 
 /** Decide after a round, the `rounds`-th, whether to stop (*stop) and whether to write a checkpoint (*write), which the
  * caller must do. Before stopping a checkpoint is always written. Collective. */
-void vj_eval_look(vj_evaluation *e, int64_t rounds, int *stop, bool *write);
+void vj_eval_poll(vj_evaluation *e, int64_t rounds, int *stop, bool *write);
 
 /** Return `status`, the outcome of writing a checkpoint, but VJ_OK after a warning for an I/O error such as a full
  * disk, unless `stop` is set: an evaluation that does not stop can go on without this checkpoint. */
 vj_status vj_eval_tolerate(const vj_evaluation *e, vj_status status, int stop);
 
 /** Print advice if waiting for clips took more than 2 % of the time and more than one second. */
-void vj_eval_say_wait(double waited_s, double spent_s);
+void vj_eval_log_wait(double waited_s, double spent_s);
 
 /* ------------------------------------------------------------------------------------------------ plan.c */
 
@@ -203,9 +203,9 @@ float *vj_eval_head_state(const vj_eval_head *h, int64_t *count);
 void vj_eval_changed(vj_eval_head *h);
 vj_status vj_eval_head_digest(uint64_t *digest, const vj_evaluation *e, const vj_eval_head *h);
 /** Return the number of floats that a rank sends to the owner for each sample: a row, or with on_tokens the class
- * scores. vj_eval_most_floats() returns the largest over all heads. */
+ * scores. vj_eval_max_floats() returns the largest over all heads. */
 int64_t vj_eval_row_floats(const vj_eval_head *h);
-int64_t vj_eval_most_floats(const vj_evaluation *e);
+int64_t vj_eval_max_floats(const vj_evaluation *e);
 
 /** Only on_tokens: add the gradient of the sample at index `slot` of e->raw to h->sum, for a batch of `batch` samples.
  * *loss is the loss of the sample. */
@@ -249,7 +249,7 @@ bool vj_eval_learns(const vj_evaluation *e, const vj_eval_split *split);
 
 /** Return the most clips that an encoder takes at once: those of a batch of training samples, or of a batch of test
  * samples in all views, whichever are more. */
-int64_t vj_eval_most_clips(const vj_evaluation *e);
+int64_t vj_eval_max_clips(const vj_evaluation *e);
 /** Open the device and the encoders, and on leaders allocate all memory for heads. Collective over all ranks, agreed.
  */
 vj_status vj_eval_open(vj_evaluation *e);

@@ -16,7 +16,7 @@ int vj_eval_test_views(const vj_evaluation *e)
     return e->validation.views.views * (e->validation.set.segments / e->train.set.segments);
 }
 
-int64_t vj_eval_most_clips(const vj_evaluation *e)
+int64_t vj_eval_max_clips(const vj_evaluation *e)
 {
     const int64_t training = e->config->evaluate.batch, testing = vj_eval_test_batch(e) * vj_eval_test_views(e);
     return e->train.set.segments * (training > testing ? training : testing);
@@ -66,7 +66,7 @@ static vj_status open_tokens(vj_evaluation *e)
 /* Open what only leaders have: heads, token buffers and the exchange. */
 static vj_status open_campaign(vj_evaluation *e)
 {
-    if (e->rank == 0) vj_products_say(&e->frozen.products);
+    if (e->rank == 0) vj_products_log(&e->frozen.products);
     VJ_TRY(vj_eval_forecast(e));
     VJ_TRY(vj_eval_open_heads(e));
     VJ_TRY(open_tokens(e));

@@ -300,7 +300,7 @@ vj_status vj_eval_save(vj_evaluation *e)
     free(floats);
     free(text);
     e->saved_s = vj_now();
-    vj_stop_took_checkpoint(&e->stop, e->saved_s - begin);
+    vj_stop_record_checkpoint(&e->stop, e->saved_s - begin);
     return status;
 }
 

@@ -120,7 +120,7 @@ typedef struct {
 /* Progress, for messages. */
 typedef struct {
     int64_t done, all; /* samples */
-    double began_s, said_s, waited_s;
+    double began_s, logged_s, waited_s;
 } progress;
 
 static vj_status describe(vj_features_header *layout, char preprocessing[256], const vj_evaluation *e,
@@ -149,8 +149,8 @@ static vj_status describe(vj_features_header *layout, char preprocessing[256], c
 }
 
 /* Find out whether a file of encoder i exists. Fails if there is a file of other contents in its place. On rank 0. */
-static vj_status look(bool *there, const vj_evaluation *e, const vj_eval_side *side, int i, int64_t copy, int file,
-                      int64_t samples)
+static vj_status find_file(bool *there, const vj_evaluation *e, const vj_eval_side *side, int i, int64_t copy, int file,
+                           int64_t samples)
 {
     char path[VJ_EVAL_STORE_PATH], preprocessing[256];
     vj_features_header layout = {0};
@@ -265,11 +265,11 @@ static vj_status encode_batch(unit *u, vj_batch *clips, int64_t first, int64_t c
     return VJ_OK;
 }
 
-static void say_progress(const vj_evaluation *e, progress *p)
+static void log_progress(const vj_evaluation *e, progress *p)
 {
     const double now = vj_now(), spent_s = now - p->began_s, rate = (double)p->done / spent_s;
-    if (e->rank != 0 || now - p->said_s < 5.0) return;
-    p->said_s = now;
+    if (e->rank != 0 || now - p->logged_s < 5.0) return;
+    p->logged_s = now;
     vj_log("evaluate: features of %3.0f %% of %lld samples are stored, %.1f samples/s, %.1f %% of the time waiting for "
            "clips, %.0f s left to store",
            100.0 * (double)p->done / (double)p->all, (long long)p->all, rate, 100.0 * p->waited_s / spent_s,
@@ -278,8 +278,8 @@ static void say_progress(const vj_evaluation *e, progress *p)
 
 static int asked_to_stop(vj_evaluation *e)
 {
-    if (e->rank == 0) vj_stop_look(&e->stop);
-    int stop = vj_stop_asked()[VJ_ASK_STOP];
+    if (e->rank == 0) vj_stop_poll(&e->stop);
+    int stop = vj_stop_requests()[VJ_REQUEST_STOP];
     MPI_Allreduce(MPI_IN_PLACE, &stop, 1, MPI_INT, MPI_MAX, e->comm);
     return stop;
 }
@@ -297,8 +297,8 @@ static vj_status encode_all(unit *u, int64_t begin, int64_t end, progress *p, in
         VJ_TRY(vj_eval_note_damage(e, &e->train, count > 0 ? &clips : NULL));
         const int64_t done = (r + 1) * batch * e->size;
         p->done = before + (done < u->count ? done : u->count);
-        vj_stop_took_step(&e->stop, vj_now() - start);
-        say_progress(e, p);
+        vj_stop_record_step(&e->stop, vj_now() - start);
+        log_progress(e, p);
         *stop = asked_to_stop(e);
     }
     return VJ_OK;
@@ -348,7 +348,7 @@ static vj_status survey_file(survey *s, int64_t copy, int file, int64_t samples)
     bool all = true, *there = there_at(s, copy, file);
     for (int i = 0; i < s->e->frozen.count; i++) {
         there[i] = true;
-        if (is_read(s->e, copy)) VJ_TRY(look(&there[i], s->e, &s->side, i, copy, file, samples));
+        if (is_read(s->e, copy)) VJ_TRY(find_file(&there[i], s->e, &s->side, i, copy, file, samples));
         all &= there[i];
         s->files += !there[i];
     }
@@ -437,7 +437,7 @@ vj_status vj_eval_store(vj_evaluation *e, int *stop)
     progress p = {.began_s = vj_now()};
     if (e->copies == 0) return VJ_OK;
     vj_status status = open_survey(&s, e);
-    p.said_s = p.began_s;
+    p.logged_s = p.began_s;
     p.all = s.samples;
     if (status == VJ_OK && p.all > 0 && !e->began_as) status = vj_eval_tolerate(e, vj_eval_save(e), 0);
     for (int64_t copy = 0; status == VJ_OK && p.all > 0 && copy < e->copies && !*stop; copy++)

@@ -49,6 +49,6 @@ int64_t vj_eval_set_clip(const vj_eval_set *set, int64_t sample, int segment, in
 void vj_eval_set_items(const vj_eval_set *set, int64_t sample, int64_t epoch, int views, vj_eval_item *items);
 
 /** Log number and kind of the samples, and how many repeat windows. Not collective; one rank is enough. */
-void vj_eval_set_say(const vj_eval_set *set, const char *name);
+void vj_eval_set_log(const vj_eval_set *set, const char *name);
 
 #endif

@@ -311,7 +311,7 @@ vj_status vj_loader_next(vj_loader *loader, vj_batch *batch, double *wait_s)
     return VJ_OK;
 }
 
-static void say_cache(const vj_loader *loader)
+static void log_cache(const vj_loader *loader)
 {
     if (!loader->sampler.cache) return;
     const vj_cache_counts count = vj_cache_count(loader->sampler.cache);
@@ -328,7 +328,7 @@ void vj_loader_stop(vj_loader *loader)
     pthread_cond_broadcast(&loader->room);
     pthread_mutex_unlock(&loader->lock);
     for (int t = 0; t < loader->threads; t++) pthread_join(loader->thread[t], NULL);
-    say_cache(loader);
+    log_cache(loader);
     vj_sampler_release(&loader->sampler);
     pthread_cond_destroy(&loader->ready);
     pthread_cond_destroy(&loader->room);

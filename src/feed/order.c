@@ -225,7 +225,7 @@ void vj_order_destroy(vj_order *order)
     free(order);
 }
 
-void vj_order_say(const vj_order *order)
+void vj_order_log(const vj_order *order)
 {
     for (int i = 0; i < order->pools && order->cycle > 1; i++) {
         const pool *p = &order->pool[i];

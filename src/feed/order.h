@@ -59,6 +59,6 @@ vj_status vj_order_of_clips(vj_order **order, const struct vj_clips *clips, cons
 int64_t vj_order_clip(vj_order *order, int64_t sample, int64_t spare);
 
 /** Log from which dataset how many samples are drawn, one line per dataset, and the block size. Not collective. */
-void vj_order_say(const vj_order *order);
+void vj_order_log(const vj_order *order);
 
 #endif

@@ -93,7 +93,7 @@ vj_status vj_loader_check(const vj_clips *clips, const vj_config *config)
 {
     vj_order *order;
     VJ_TRY(vj_order_of_clips(&order, clips, config));
-    vj_order_say(order);
+    vj_order_log(order);
     vj_order_destroy(order);
     return VJ_OK;
 }

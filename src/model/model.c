@@ -383,16 +383,16 @@ void vj_model_complete_gradient(vj_model *m)
     pack_by_rows(m, true);
 }
 
-void vj_model_ask_losses(vj_model *m, double *asked)
+void vj_model_download_losses(vj_model *m, double *downloaded)
 {
     const int masks = m->bounds.masks;
-    vj_download_later(m->be, asked, m->losses, (masks + 1) * (int64_t)sizeof *m->losses);
+    vj_download_later(m->be, downloaded, m->losses, (masks + 1) * (int64_t)sizeof *m->losses);
     vj_fill(m->be, (float *)m->losses, 0.0f, 2 * (masks + 1));
 }
 
-void vj_model_losses(const vj_model *m, const double *asked, double *by_mask, double *penalty)
+void vj_model_losses(const vj_model *m, const double *downloaded, double *by_mask, double *penalty)
 {
     const int masks = m->bounds.masks;
-    for (int i = 0; i < masks; i++) by_mask[i] = asked[i];
-    *penalty = m->settings.reg_coeff != 0.0 ? asked[masks] / m->settings.reg_coeff : asked[masks];
+    for (int i = 0; i < masks; i++) by_mask[i] = downloaded[i];
+    *penalty = m->settings.reg_coeff != 0.0 ? downloaded[masks] / m->settings.reg_coeff : downloaded[masks];
 }

@@ -25,7 +25,7 @@ typedef struct {
     vj_objective_settings settings;
     vj_ragged_bounds bounds;
     vj_trainable trained; /* weights, gradient, target encoder (none for the pixel objective), copies for products */
-    double *losses;       /* device [masks] loss by mask, then the spread penalty: sums since vj_model_ask_losses() */
+    double *losses; /* device [masks] loss by mask, then the spread penalty: sums since vj_model_download_losses() */
 
     /* of the last microbatch */
     vj_ragged packing;
@@ -127,12 +127,13 @@ vj_status vj_model_microbatch(vj_model *model, const vj_input *clips, const vj_m
 void vj_model_complete_gradient(vj_model *model);
 
 /**
- * Losses, in two calls so that the host waits once for all it asks for: ask, then vj_sync(), then read from `asked`
- * (host, [masks + 1]) the loss by mask [masks], each already divided by the number of masks, and the spread penalty,
- * both summed since they were asked for before.
+ * Losses, in two calls so that the host waits only once for all that it downloads: vj_model_download_losses() queues
+ * the download to `downloaded` (host, [masks + 1]) and starts new sums; after vj_sync(), vj_model_losses() returns from
+ * it the loss by mask [masks], each already divided by the number of masks, and the spread penalty, summed since the
+ * download before.
  */
-void vj_model_ask_losses(vj_model *model, double *asked);
-void vj_model_losses(const vj_model *model, const double *asked, double *by_mask, double *penalty);
+void vj_model_download_losses(vj_model *model, double *downloaded);
+void vj_model_losses(const vj_model *model, const double *downloaded, double *by_mask, double *penalty);
 
 /* ------------------------------------------------------------------------------------------------ frozen encoder */
 

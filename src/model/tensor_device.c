@@ -93,7 +93,7 @@ static void copy(const vj_tensor_device *d, float *to, const float *from, int64_
 static void meet(vj_tensor_device *d, int event, int64_t times)
 {
     vj_neighbours_record(&d->neighbours, event);
-    vj_window_tell(&d->window, event, times);
+    vj_window_set(&d->window, event, times);
     vj_window_wait(&d->window, event, times);
     vj_neighbours_follow(&d->neighbours, event);
 }

@@ -260,7 +260,7 @@ static void push(vj_device_gather *g)
 static void meet(const vj_device_gather *g, vj_sum_mark mark)
 {
     g->plan.device->mark(g->plan.user, mark);
-    vj_window_tell(g->window, (int)mark, g->runs);
+    vj_window_set(g->window, (int)mark, g->runs);
     vj_window_wait(g->window, (int)mark, g->runs);
     g->plan.device->follow(g->plan.user, mark);
 }

@@ -434,7 +434,7 @@ static bool arrived(vj_gradient_sum *r, int k)
 static int ready_to_send(const vj_gradient_sum *r)
 {
     const vj_window *w = &r->window;
-    return w->speakers == w->node_size ? r->summed : (int)(vj_window_least(w, VJ_SUM_NODE) - r->before);
+    return w->speakers == w->node_size ? r->summed : (int)(vj_window_min(w, VJ_SUM_NODE) - r->before);
 }
 
 static void follow(const vj_gradient_sum *r, vj_sum_mark mark)
@@ -446,7 +446,7 @@ static void follow(const vj_gradient_sum *r, vj_sum_mark mark)
 static void tell(const vj_gradient_sum *r, vj_sum_mark mark, int buckets)
 {
     if (r->plan.device) r->plan.device->mark(r->plan.user, mark);
-    vj_window_tell(&r->window, (int)mark, r->before + buckets);
+    vj_window_set(&r->window, (int)mark, r->before + buckets);
 }
 
 /* Do a speaker's work between nodes, as far as possible without waiting. */
@@ -465,7 +465,7 @@ static void push_across(vj_gradient_sum *r)
 static void push(vj_gradient_sum *r)
 {
     const vj_window *w = &r->window;
-    const int64_t made = vj_window_least(w, VJ_SUM_MADE) - r->before;
+    const int64_t made = vj_window_min(w, VJ_SUM_MADE) - r->before;
     const int summed = r->summed, delivered = r->delivered;
     if (r->summed < made) follow(r, VJ_SUM_MADE);
     for (; r->summed < made; r->summed++) sum_node(r, r->summed);

@@ -97,7 +97,7 @@ void vj_group_set_threads(vj_group *g, int threads)
 /* Barrier of the node's ranks. */
 static void meet(vj_group *g)
 {
-    vj_window_tell(&g->window, 0, ++g->waits);
+    vj_window_set(&g->window, 0, ++g->waits);
     vj_window_wait(&g->window, 0, g->waits);
 }
 

@@ -100,7 +100,7 @@ static void name_nodes(const node_entry *node, int nodes, char *text, size_t byt
     if (equal && nodes > 1) snprintf(text + used, bytes - used, ", %d on each", node[0].ranks);
 }
 
-void vj_place_say(const vj_place *p, MPI_Comm comm, const char *more)
+void vj_place_log(const vj_place *p, MPI_Comm comm, const char *more)
 {
     int rank, size, length;
     char host[MPI_MAX_PROCESSOR_NAME], text[NAMED * (HOST + 32)];

@@ -49,7 +49,7 @@ vj_place vj_place_of(MPI_Comm comm);
  * Log one line on the placement of ranks, "4 ranks on 2 nodes (3 on a, 1 on b)", followed by `more`, which may be "".
  * Logs nothing if there is only one rank. Collective.
  */
-void vj_place_say(const vj_place *place, MPI_Comm comm, const char *more);
+void vj_place_log(const vj_place *place, MPI_Comm comm, const char *more);
 
 /*
  * world = data x tensor. The ranks of a tensor group share one copy of the model and are consecutive: world rank =

@@ -57,11 +57,11 @@ const char *vj_window_way(const vj_window *window);
 
 /** Set counter `flag` of this rank to `value` (store-release): ranks of the node that see it also see earlier writes.
  */
-void vj_window_tell(const vj_window *window, int flag, int64_t value);
+void vj_window_set(const vj_window *window, int flag, int64_t value);
 
 /** Return the smallest value of counter `flag` over the ranks of the node (load-acquire): writes made before the
  * counters were set are visible. */
-int64_t vj_window_least(const vj_window *window, int flag);
+int64_t vj_window_min(const vj_window *window, int flag);
 
 /** Call in each pass of a waiting loop: yields the processor and lets MPI make progress on pending messages. */
 void vj_window_idle(const vj_window *window);

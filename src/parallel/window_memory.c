@@ -144,12 +144,12 @@ vj_flags *vj_window_counters(void)
     return vj_calloc(1, sizeof(vj_flags));
 }
 
-void vj_window_tell(const vj_window *w, int flag, int64_t value)
+void vj_window_set(const vj_window *w, int flag, int64_t value)
 {
     atomic_store_explicit(&w->flags[w->node_rank]->counter[flag].value, value, memory_order_release);
 }
 
-int64_t vj_window_least(const vj_window *w, int flag)
+int64_t vj_window_min(const vj_window *w, int flag)
 {
     int64_t least = INT64_MAX;
     for (int r = 0; r < w->node_size; r++) {
@@ -168,6 +168,6 @@ void vj_window_idle(const vj_window *w)
 
 void vj_window_wait(const vj_window *w, int flag, int64_t value)
 {
-    for (int spins = 0; vj_window_least(w, flag) < value; spins++)
+    for (int spins = 0; vj_window_min(w, flag) < value; spins++)
         if (spins >= SPINS) vj_window_idle(w);
 }

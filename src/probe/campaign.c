@@ -56,16 +56,16 @@ static void release(vj_campaign *c)
 /* The progress of rank 0, in costs of jobs. It is also that of the other ranks, since the work is divided evenly. */
 typedef struct {
     double done, all, job; /* done: before the present job, which costs `job` */
-    double began_s, said_s;
+    double began_s, logged_s;
 } progress;
 
 /* For vj_probe_choice.progress. */
-static void say_progress(void *listener, double share)
+static void log_progress(void *listener, double share)
 {
     progress *p = listener;
     const double now = vj_now(), done = p->done + share * p->job;
-    if (now - p->said_s < 5.0) return;
-    p->said_s = now;
+    if (now - p->logged_s < 5.0) return;
+    p->logged_s = now;
     vj_log("probe: %3.0f %% in %.0f s, %.0f s left", 100.0 * done / p->all, now - p->began_s,
            (now - p->began_s) * (p->all - done) / done);
 }
@@ -84,7 +84,7 @@ static vj_status train_one(vj_campaign *c, vj_backend *be, const vj_job *job, pr
                               .seed = job->seed,
                               .chosen = split->chosen,
                               .chosen_count = split->count,
-                              .progress = say_progress,
+                              .progress = log_progress,
                               .listener = p};
     choice.shape = (vj_probe_shape){.pooling = job->pooling,
                                     .D = data.D,
@@ -106,7 +106,7 @@ static vj_status train_one(vj_campaign *c, vj_backend *be, const vj_job *job, pr
 static vj_status train_mine(vj_campaign *c, vj_backend *be)
 {
     const double now = vj_now();
-    progress p = {.began_s = now, .said_s = now};
+    progress p = {.began_s = now, .logged_s = now};
     for (int64_t i = 0; i < c->job_count; i++)
         if (c->jobs[i].rank == c->rank) p.all += c->jobs[i].cost;
     for (int e = 0; e < c->encoder_count; e++) {
@@ -181,7 +181,7 @@ static vj_status run(vj_campaign *c, vj_probe_row **rows, int64_t *row_count)
 {
     vj_backend *be;
     const vj_place place = vj_place_of(c->comm);
-    vj_place_say(&place, c->comm, "");
+    vj_place_log(&place, c->comm, "");
     if (c->dir) VJ_TRY(begin_output(c));
     VJ_TRY(vj_backend_open_alike(&be, "cpu", VJ_FP32, &place, c->comm));
     vj_status status = train_mine(c, be);

@@ -107,15 +107,15 @@ static vj_status compare_all(vj_differences *d, const encoders *e, vj_notes *not
 {
     const int64_t pairs = e->count * (e->count - 1) / 2;
     const double began_s = vj_now();
-    double said_s = began_s;
+    double logged_s = began_s;
     int64_t done = 0;
     for (int64_t a = 0; a < e->count; a++)
         for (int64_t b = a + 1; b < e->count; b++, done++) {
             VJ_TRY(compare_two(d, e, &e->encoder[a], &e->encoder[b], notes));
-            if (vj_now() - said_s < 10.0) continue;
-            said_s = vj_now();
+            if (vj_now() - logged_s < 10.0) continue;
+            logged_s = vj_now();
             vj_log("results: %lld of %lld pairs of encoders compared, about %.0f s left", (long long)done + 1,
-                   (long long)pairs, (said_s - began_s) / (double)(done + 1) * (double)(pairs - done - 1));
+                   (long long)pairs, (logged_s - began_s) / (double)(done + 1) * (double)(pairs - done - 1));
         }
     return VJ_OK;
 }

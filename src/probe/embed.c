@@ -87,7 +87,7 @@ static vj_status encode(vj_embedding *e, const vj_batch *batch, int64_t first)
                              e->sums);
 }
 
-static void say_progress(const vj_embedding *e, int64_t done, int64_t mine, double start, double waited_s)
+static void log_progress(const vj_embedding *e, int64_t done, int64_t mine, double start, double waited_s)
 {
     const double spent_s = vj_now() - start, rate = (double)done / spent_s;
     vj_log("embed: %3.0f %% of %lld clips, %.0f clips/s, %.0f %% of the time waiting for clips, %.0f s left",
@@ -122,7 +122,7 @@ static vj_status encode_mine(vj_embedding *e, int *searching)
             MPI_Allreduce(MPI_IN_PLACE, searching, 1, MPI_INT, MPI_MAX, f->comm);
         if (vj_now() - said < 5.0 && b < batches - 1) continue;
         said = vj_now();
-        say_progress(e, first - begin, end - begin, start, waited_s);
+        log_progress(e, first - begin, end - begin, start, waited_s);
     }
     return vj_sync(f->be);
 }
@@ -153,8 +153,8 @@ static vj_status create_store(vj_embedding *e)
     vj_log("embed: %lld clips of %s, %lld tokens of width %d%s, encoder %s, %s", (long long)f->n, e->request->stores,
            (long long)e->tokens, e->D, e->request->keep == VJ_POOL_AVERAGE ? " averaged" : "", encoder,
            vj_backend_describe(f->be));
-    vj_products_say(&f->products);
-    vj_frozen_say_least(f, "embed: this takes", f->n);
+    vj_products_log(&f->products);
+    vj_frozen_log_least_time(f, "embed: this takes", f->n);
     vj_status status = vj_frozen_digest(e->encoder, &layout.encoder_digest);
     if (status == VJ_OK && f->rank == 0) status = vj_features_may_replace(e->request->out, &layout);
     status = vj_agree(f->comm, status);

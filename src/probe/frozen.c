@@ -237,12 +237,12 @@ vj_status vj_frozen_open_encoders(vj_frozen *f, const vj_strings *encoders)
     int64_t seed;
     vj_init init;
     const vj_place place = vj_place_of(f->comm);
-    vj_place_say(&place, f->comm, "");
+    vj_place_log(&place, f->comm, "");
     for (int i = 0; i < encoders->count; i++)
         VJ_TRY(parse_random(encoders->item[i], f->config->run.seed, &random, &init, &seed));
-    if (f->own) VJ_TRY(vj_precision_settle(f->own, f->comm));
+    if (f->own) VJ_TRY(vj_precision_choose(f->own, f->comm));
     VJ_TRY(vj_backend_open_alike(&f->be, f->config->train.backend, vj_precision_of(f->config), &place, f->comm));
-    VJ_TRY(vj_products_settle(&f->products, f->be, f->config->train.products, f->comm));
+    VJ_TRY(vj_products_choose(&f->products, f->be, f->config->train.products, f->comm));
     for (int i = 0; i < encoders->count; i++) VJ_TRY(open_encoder(f, encoders->item[i]));
     return VJ_OK;
 }
@@ -339,19 +339,19 @@ typedef struct {
 
 static void give_order(vj_frozen *f, order *o, vj_status status)
 {
-    int answer[VJ_ASKS + 1] = {0}, all[VJ_ASKS + 1];
-    volatile sig_atomic_t *asked = vj_stop_asked();
+    int answer[VJ_REQUESTS + 1] = {0}, all[VJ_REQUESTS + 1];
+    volatile sig_atomic_t *asked = vj_stop_requests();
     vj_broadcast(o, (int64_t)sizeof *o, f->tensor->comm);
-    for (int i = 0; f->tensor->rank > 0 && i < VJ_ASKS; i++) {
+    for (int i = 0; f->tensor->rank > 0 && i < VJ_REQUESTS; i++) {
         answer[i] = asked[i];
         if (answer[i] != VJ_WHY_NOT) asked[i] = VJ_WHY_NOT; /* a request that arrives meanwhile is kept */
     }
-    answer[VJ_ASKS] = (int)status;
-    MPI_Reduce(answer, all, VJ_ASKS + 1, MPI_INT, MPI_MAX, 0, f->tensor->comm);
+    answer[VJ_REQUESTS] = (int)status;
+    MPI_Reduce(answer, all, VJ_REQUESTS + 1, MPI_INT, MPI_MAX, 0, f->tensor->comm);
     if (f->tensor->rank > 0) return;
-    for (int i = 0; i < VJ_ASKS; i++)
+    for (int i = 0; i < VJ_REQUESTS; i++)
         if (all[i] != VJ_WHY_NOT) asked[i] = all[i];
-    if (all[VJ_ASKS] != VJ_OK) f->lost = (vj_status)all[VJ_ASKS];
+    if (all[VJ_REQUESTS] != VJ_OK) f->lost = (vj_status)all[VJ_REQUESTS];
 }
 
 static const float *run_shared(vj_frozen *f, const order *o)
@@ -373,7 +373,7 @@ const float *vj_frozen_encode(vj_frozen *f, int i, const vj_batch *batch)
     return run_shared(f, &o);
 }
 
-void vj_frozen_say_least(const vj_frozen *f, const char *what, int64_t clips)
+void vj_frozen_log_least_time(const vj_frozen *f, const char *what, int64_t clips)
 {
     char least[32];
     const double flops = (double)(clips * f->count) * vj_encoder_flops(&f->encoder[0]->net);

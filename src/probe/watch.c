@@ -1,4 +1,5 @@
-/* The in-run watch: chooses clips, gathers their features on rank 0, and runs two probes. Read look() first. */
+/* The in-run watch: chooses clips, gathers their features on rank 0, and runs two probes. Read measure_features()
+ * first. */
 #include "probe/watch.h"
 
 #include <math.h>
@@ -377,7 +378,7 @@ static vj_status measure(const watch *w, vj_step_report *r)
     return VJ_OK;
 }
 
-static vj_status look(void *opened, int64_t steps_done, vj_step_report *r)
+static vj_status measure_features(void *opened, int64_t steps_done, vj_step_report *r)
 {
     watch *w = opened;
     const double begin = vj_now();
@@ -393,4 +394,4 @@ static vj_status look(void *opened, int64_t steps_done, vj_step_report *r)
     return VJ_OK;
 }
 
-const vj_pretrain_watch vj_watch = {open_watch, look, close_watch};
+const vj_pretrain_watch vj_watch = {open_watch, measure_features, close_watch};

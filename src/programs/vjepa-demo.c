@@ -163,7 +163,7 @@ static vj_status write_lists(const task *t, const vj_material *material, vj_spli
     return status != VJ_OK ? status : list_status;
 }
 
-static void say_missing_encoders(void)
+static void log_missing_encoders(void)
 {
     for (int e = 0; e < VJ_ENCODINGS; e++)
         if (!vj_encoding_available((vj_encoding)e))
@@ -192,7 +192,7 @@ static vj_status demo(const vj_run *run, const options *o)
     status = vj_agree(run->comm, status);
     if (status != VJ_OK) return status;
     if (run->rank != 0) VJ_TRY(parse(&t, o));
-    say_missing_encoders();
+    log_missing_encoders();
     VJ_TRY(vj_agree(run->comm, run->rank == 0 ? check_lists(&t) : VJ_OK));
     VJ_TRY(vj_agree(run->comm, run->rank == 0 ? make_folders(&t) : VJ_OK));
     for (int split = 0; split < VJ_SPLITS; split++) VJ_TRY(make_split(&t, (vj_split_kind)split, run));

@@ -74,7 +74,7 @@ static vj_status plan(vj_run *run, bool *fits)
         return vj_raise(VJ_ERR_USAGE, "--layout %s: nodes and ranks on each are expected, such as 4x8", layout);
     if (json) vj_log_aside();
     if (cluster) VJ_TRY(vj_config_read_section(&run->config, cluster, "cluster"));
-    vj_machine_settle_precision(&run->config);
+    vj_machine_choose_precision(&run->config);
     VJ_TRY(vj_footage_describe(&footage, &run->config));
     VJ_TRY(vj_forecast_make(&forecast, &run->config, &footage, nodes, node_ranks));
     *fits = forecast.fits;

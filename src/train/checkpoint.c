@@ -313,9 +313,9 @@ void vj_checkpoint_keep(vj_checkpoint *c, int64_t keep, int64_t keep_every)
     vj_ckpt_keep(c->writer, keep, keep_every);
 }
 
-void vj_checkpoint_guard(vj_checkpoint *c, const vj_lease_seal *lease)
+void vj_checkpoint_set_lease(vj_checkpoint *c, const vj_lease_seal *lease)
 {
-    vj_ckpt_guard(c->writer, lease);
+    vj_ckpt_set_lease(c->writer, lease);
 }
 
 int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *c)

@@ -30,8 +30,8 @@ vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *optimizer
 void vj_checkpoint_close(vj_checkpoint *checkpoint);
 /** Call vj_ckpt_keep(). */
 void vj_checkpoint_keep(vj_checkpoint *checkpoint, int64_t keep, int64_t keep_every);
-/** Call vj_ckpt_guard(). */
-void vj_checkpoint_guard(vj_checkpoint *checkpoint, const vj_lease_seal *lease);
+/** Call vj_ckpt_set_lease(). */
+void vj_checkpoint_set_lease(vj_checkpoint *checkpoint, const vj_lease_seal *lease);
 /** Return the bytes of host memory that the writer's buffers take. */
 int64_t vj_checkpoint_memory_bytes(const vj_checkpoint *checkpoint);
 

@@ -258,7 +258,7 @@ vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int nod
     return status;
 }
 
-void vj_memory_say(const vj_memory *n)
+void vj_memory_log(const vj_memory *n)
 {
     const double mib = 1048576.0;
     vj_log("memory a rank: %.0f MiB = weights %.0f + gradient %.0f + moments %.0f + target %.0f + activations %.0f (of "

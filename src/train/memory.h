@@ -36,6 +36,6 @@ vj_status vj_memory_predict(vj_memory *memory, const vj_config *config, int rank
                             vj_loader_bytes loader);
 
 /** Log one line for each part. */
-void vj_memory_say(const vj_memory *memory);
+void vj_memory_log(const vj_memory *memory);
 
 #endif

@@ -126,7 +126,7 @@ void vj_moments_add(vj_moments *m, const float *x, int64_t R, int covariance)
     vj_tree_add(&m->products);
 }
 
-void vj_moments_ask(vj_moments *m)
+void vj_moments_download(vj_moments *m)
 {
     m->asked = true;
     if (m->firsts.terms) return; /* their download has begun already */

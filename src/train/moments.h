@@ -30,7 +30,7 @@ typedef struct {
 
 /** Optional, to save a wait: begin to download this rank's sums (vj_download_later()), so that a merge after the next
  * vj_sync() does not wait for the device, nor does vj_moments_covariance(). */
-void vj_moments_ask(vj_moments *moments);
+void vj_moments_download(vj_moments *moments);
 
 /** Sum over the ranks; the result is the same on all. Call once between resets. Collective. */
 vj_moments_sums vj_moments_merge(vj_moments *moments, MPI_Comm comm);

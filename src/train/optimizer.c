@@ -291,7 +291,7 @@ void vj_optimizer_reduce(vj_optimizer *o)
     o->comm_s += vj_now() - begin;
 }
 
-void vj_optimizer_ask_norms(vj_optimizer *o)
+void vj_optimizer_download_norms(vj_optimizer *o)
 {
     vj_backend *be = o->trained->be;
     vj_sum_squares_many(be, o->sum, o->trained->gradient, o->counted, o->blocks);

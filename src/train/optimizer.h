@@ -79,10 +79,10 @@ void vj_optimizer_reduce(vj_optimizer *optimizer);
 
 /**
  * Compute the 2-norms of the summed gradients of encoder and predictor, over whole tensors; they are equal on all ranks
- * and do not depend on the number of data ranks. Call vj_optimizer_ask_norms(), then vj_sync(), then
+ * and do not depend on the number of data ranks. Call vj_optimizer_download_norms(), then vj_sync(), then
  * vj_optimizer_norms(), which is collective, also over the tensor group.
  */
-void vj_optimizer_ask_norms(vj_optimizer *optimizer);
+void vj_optimizer_download_norms(vj_optimizer *optimizer);
 void vj_optimizer_norms(vj_optimizer *optimizer, double norm[2]);
 
 /** Apply AdamW to encoder and predictor and the EMA to the target, in one pass over memory; with zero = 1 then exchange

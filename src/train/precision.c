@@ -23,7 +23,7 @@ void vj_precision_set(vj_config *c, vj_precision precision)
     snprintf(c->train.precision, sizeof c->train.precision, "%s", precision == VJ_BF16 ? "bf16" : "fp32");
 }
 
-vj_status vj_precision_settle(vj_config *c, MPI_Comm comm)
+vj_status vj_precision_choose(vj_config *c, MPI_Comm comm)
 {
     if (!is_auto(c)) return VJ_OK;
     if (strcmp(c->train.products, "onednn") == 0 || strcmp(c->train.products, "cblas") == 0) {

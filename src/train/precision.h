@@ -17,7 +17,7 @@ vj_precision vj_precision_of(const vj_config *config);
  * however busy the machines are, and their files fit together. Does nothing if the settings name a precision. A resumed
  * run keeps the precision of its checkpoint instead (vj_run_folder_keep()). Collective.
  */
-vj_status vj_precision_settle(vj_config *config, MPI_Comm comm);
+vj_status vj_precision_choose(vj_config *config, MPI_Comm comm);
 
 /** Write a precision into the settings. */
 void vj_precision_set(vj_config *config, vj_precision precision);

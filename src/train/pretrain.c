@@ -54,7 +54,7 @@ int64_t vj_pretrain_steps(const vj_config *c)
 }
 
 /* Rank 0's line in the run's history. */
-static void remember(const pretrainer *t, const char *event, int64_t steps_done, const char *why)
+static void add_history(const pretrainer *t, const char *event, int64_t steps_done, const char *why)
 {
     if (t->rank == 0) vj_history_add(t->config, event, steps_done, t->step->layout.size, why);
 }
@@ -81,8 +81,8 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
     const double begin = vj_now();
     vj_batch batch;
     MPI_Pcontrol(1); /* tell an MPI profiler, if there is one, that a step begins */
-    vj_stop_took_checkpoint(&t->stop, vj_saver_longest_s(t->saver));
-    if (t->rank == 0) vj_stop_look(&t->stop);
+    vj_stop_record_checkpoint(&t->stop, vj_saver_longest_s(t->saver));
+    if (t->rank == 0) vj_stop_poll(&t->stop);
     vj_watchdog_enter(t->watchdog, VJ_AT_CLIPS, step);
     vj_phase_enter(t->step->be, VJ_PHASE_DATA);
     VJ_TRY(vj_loader_next(t->loader, &batch, &r->wait_s));
@@ -91,10 +91,10 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
     vj_watchdog_enter(t->watchdog, VJ_AT_STEP, step);
     VJ_TRY(vj_step_run(t->step, step, step + 1 - t->state.bad_steps, &batch, r));
     if (!r->healthy) t->state.bad_steps++;
-    if (r->write) vj_stop_asked()[VJ_ASK_WRITE] = VJ_WHY_NOT;
+    if (r->write) vj_stop_requests()[VJ_REQUEST_WRITE] = VJ_WHY_NOT;
     r->step_s = vj_now() - begin;
-    vj_stop_took_step(&t->stop, r->step_s);
-    vj_watchdog_took_step(t->watchdog, r->step_s);
+    vj_stop_record_step(&t->stop, r->step_s);
+    vj_watchdog_record_step(t->watchdog, r->step_s);
     vj_watchdog_enter(t->watchdog, VJ_AT_RECORD, step + 1);
     return VJ_OK;
 }
@@ -106,16 +106,16 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
  * hardly changes the weights: training has to beat that value. A failure, such as a clip that cannot be read, costs the
  * run one measurement.
  */
-static void look_at_features(pretrainer *t, int64_t steps_done, vj_step_report *r)
+static void measure_features(pretrainer *t, int64_t steps_done, vj_step_report *r)
 {
     const int64_t every = t->config->watch.every;
     if (!t->watch || (steps_done % every != 0 && steps_done != 1 && steps_done != t->steps)) return;
     const double begin = vj_now();
     vj_watchdog_enter(t->watchdog, VJ_AT_WATCH, steps_done);
-    if (t->watcher->look(t->watch, steps_done, r) != VJ_OK && t->rank == 0)
+    if (t->watcher->measure(t->watch, steps_done, r) != VJ_OK && t->rank == 0)
         vj_warn("the features of step %lld could not be measured (watch.every); training goes on",
                 (long long)steps_done);
-    vj_stop_took_step(&t->stop, r->step_s + vj_now() - begin);
+    vj_stop_record_step(&t->stop, r->step_s + vj_now() - begin);
     vj_watchdog_enter(t->watchdog, VJ_AT_RECORD, steps_done);
 }
 
@@ -285,7 +285,7 @@ static vj_status roll_back(pretrainer *t, int64_t steps_done)
         "then are skipped",
         (long long)t->state.rollbacks, (long long)t->config->train.rollback_limit, (long long)steps_done, path,
         (long long)(samples - t->state.samples));
-    remember(t, "roll_back", t->state.step, "bad steps, or weights that are not finite");
+    add_history(t, "roll_back", t->state.step, "bad steps, or weights that are not finite");
     VJ_TRY(vj_run_log_open(&t->record, t->state.step));
     return start_loader(t);
 }
@@ -308,16 +308,16 @@ static vj_status open_everything(pretrainer *t)
                         vj_clips_frames(t->clips), (long long)c->data.frames);
     VJ_TRY(vj_agree(t->comm, t->rank == 0 ? vj_loader_check(t->clips, c) : VJ_OK));
     VJ_TRY(vj_run_folder_keep(c, t->comm));
-    VJ_TRY(vj_precision_settle(c, t->comm));
+    VJ_TRY(vj_precision_choose(c, t->comm));
     VJ_TRY(vj_memory_predict(&memory, c, size, vj_place_of(t->comm).local_size, vj_loader_bytes_of(t->clips, c)));
-    vj_memory_say(&memory);
+    vj_memory_log(&memory);
     VJ_TRY(vj_step_open(&t->step, c, t->comm));
     VJ_TRY(vj_agree(t->comm, vj_model_reserve(t->step->model, memory.reserve)));
     VJ_TRY(vj_model_accept_frames(t->step->model, vj_clips_largest_bytes(t->clips)));
     if (t->watcher && c->watch.every > 0) VJ_TRY(t->watcher->open(&t->watch, c, t->step, t->comm));
     VJ_TRY(vj_digest_open(&t->digest, c, t->step->optimizer, &t->step->layout));
     snprintf(c->train.products, sizeof c->train.products, "%s", vj_backend_products(t->step->be));
-    t->step->asked = vj_stop_asked();
+    t->step->requests = vj_stop_requests();
     t->record = (vj_run_log){.config = c, .step = t->step, .steps = t->steps};
     if (t->rank == 0) t->step->progress = vj_run_log_microbatch, t->step->listener = &t->record;
     t->health = (vj_health){.config = c};
@@ -325,7 +325,7 @@ static vj_status open_everything(pretrainer *t)
     t->state.store_fingerprint = vj_clips_fingerprint(t->clips);
     t->state.architecture = vj_checkpoint_architecture(&t->step->model->net.shape);
     t->state.config = vj_config_text(c);
-    vj_watchdog_follow(t->watchdog, t->step->be);
+    vj_watchdog_set_backend(t->watchdog, t->step->be);
     vj_stop_expect_checkpoint(&t->stop, 16.0 * (double)t->step->model->net.params.total);
     return t->state.config ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
 }
@@ -347,10 +347,10 @@ static vj_status stop_early(const pretrainer *t, int64_t steps_done, int why)
     VJ_TRY(vj_saver_finish(t->saver));
     vj_log("stopped after step %lld by %s; the same command goes on from step %lld", (long long)steps_done,
            vj_stop_reason(why), (long long)vj_saver_step(t->saver));
-    remember(t, "stop", vj_saver_step(t->saver), vj_stop_reason(why));
+    add_history(t, "stop", vj_saver_step(t->saver), vj_stop_reason(why));
     if (t->state.step < steps_done)
         vj_log("the last steps were bad, so no checkpoint was written: the next start does them again");
-    return t->rank == 0 ? vj_stop_obey(&t->stop) : VJ_OK;
+    return t->rank == 0 ? vj_stop_remove_file(&t->stop) : VJ_OK;
 }
 
 static vj_status check_lease(const pretrainer *t)
@@ -382,11 +382,11 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     int64_t step = t->state.step; /* updates done */
     VJ_TRY(begin(t));
     t->training = step < t->steps; /* a finished run that is started again leaves no trace */
-    if (t->training) remember(t, "start", step, "");
+    if (t->training) add_history(t, "start", step, "");
     while (step < t->steps) {
         VJ_TRY(pretrain_step(t, step++, &report));
         const judgement judged = judge(t, step - 1, &report);
-        if (judged.verdict != VJ_HEALTH_LOST) look_at_features(t, step, &report);
+        if (judged.verdict != VJ_HEALTH_LOST) measure_features(t, step, &report);
         VJ_TRY(vj_run_log_step(&t->record, step - 1, samples_after(t, step), t->state.bad_steps, &report));
         vj_watchdog_enter(t->watchdog, VJ_AT_WRITE, step);
         VJ_TRY(vj_saver_poll(t->saver));
@@ -406,11 +406,11 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
     }
     VJ_TRY(vj_saver_finish(t->saver));
     vj_run_log_done(&t->record);
-    if (t->rank == 0) VJ_TRY(vj_stop_obey(&t->stop));
+    if (t->rank == 0) VJ_TRY(vj_stop_remove_file(&t->stop));
     VJ_TRY(check_lease(t));
     VJ_TRY(judge_substituted(t));
     VJ_TRY(vj_run_folder_complete(t->config, t->steps, t->comm));
-    if (t->training) remember(t, "done", t->steps, "");
+    if (t->training) add_history(t, "done", t->steps, "");
     return VJ_OK;
 }
 
@@ -419,18 +419,18 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
     vj_log("%s", vj_version());
     vj_stop_listen(&t->stop, t->config);
     VJ_TRY(vj_agree(t->comm, t->rank == 0 ? vj_stop_limit(&t->stop, t->config) : VJ_OK));
-    if (!dry_run) VJ_TRY(vj_run_folder_take(&t->lease, t->config, false, t->comm));
+    if (!dry_run) VJ_TRY(vj_run_folder_lock(&t->lease, t->config, false, t->comm));
     if (!dry_run) VJ_TRY(vj_watchdog_start(&t->watchdog, t->config, t->comm));
-    VJ_TRY(vj_run_folder_look(t->config, t->config_path, t->comm));
+    VJ_TRY(vj_run_folder_accept(t->config, t->config_path, t->comm));
     VJ_TRY(open_everything(t));
-    vj_run_log_introduce(&t->record, t->clips);
+    vj_run_log_header(&t->record, t->clips);
     if (dry_run) return VJ_OK;
-    VJ_TRY(vj_run_folder_take(&t->lease, t->config, true, t->comm));
+    VJ_TRY(vj_run_folder_lock(&t->lease, t->config, true, t->comm));
     VJ_TRY(resume(t));
     VJ_TRY(vj_run_folder_claim(t->config, t->config_path, t->state.step == t->steps, t->comm));
     VJ_TRY(vj_saver_open(&t->saver, t->config, t->step->optimizer, t->state.step, t->comm));
     const vj_lease_seal lease = vj_lease_seal_of(t->lease);
-    vj_saver_guard(t->saver, &lease);
+    vj_saver_set_lease(t->saver, &lease);
     t->record.saver = t->saver;
     return train(t, outcome);
 }
@@ -446,12 +446,12 @@ vj_status vj_pretrain(const vj_config *config, const char *config_path, MPI_Comm
     MPI_Comm_rank(comm, &t.rank);
     *outcome = VJ_PRETRAIN_DONE;
     vj_status status = run(&t, dry_run, outcome);
-    if (t.training && status != VJ_OK) remember(&t, "failed", t.state.step, "an error: the log says which");
+    if (t.training && status != VJ_OK) add_history(&t, "failed", t.state.step, "an error: the log says which");
     vj_loader_stop(t.loader);
     vj_saver_close(t.saver);
     vj_digest_close(t.digest);
     vj_status closed = vj_run_log_close(&t.record);
-    vj_watchdog_follow(t.watchdog, NULL);
+    vj_watchdog_set_backend(t.watchdog, NULL);
     /*
      * Closing a step is collective, and after a failure of this rank alone the others do not take part; the program
      * ends instead.

@@ -157,7 +157,7 @@ static void put_straggler(vj_products *p, double mine, double mean, MPI_Comm com
              slowest.rank, host, slowest.gflops, mean);
 }
 
-vj_status vj_products_settle(vj_products *p, vj_backend *be, const char *wanted, MPI_Comm comm)
+vj_status vj_products_choose(vj_products *p, vj_backend *be, const char *wanted, MPI_Comm comm)
 {
     vj_product_rate rates[VJ_PRODUCT_CANDIDATES];
     double mine[VJ_PRODUCT_CANDIDATES];
@@ -182,7 +182,7 @@ vj_status vj_products_settle(vj_products *p, vj_backend *be, const char *wanted,
     return VJ_OK;
 }
 
-void vj_products_say(const vj_products *p)
+void vj_products_log(const vj_products *p)
 {
     vj_log("products: %s", p->rates);
     if (p->warning[0]) vj_log("WARNING: %s", p->warning);

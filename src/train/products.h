@@ -22,10 +22,10 @@ typedef struct {
  * The environment variable VJ_PRODUCTS overrides both. VJ_ERR_USAGE if a rank does not have the choice, or would use
  * other kernels than rank 0 (alike.h). Collective.
  */
-vj_status vj_products_settle(vj_products *products, vj_backend *be, const char *wanted, MPI_Comm comm);
+vj_status vj_products_choose(vj_products *products, vj_backend *be, const char *wanted, MPI_Comm comm);
 
 /** Log a line "products: ...", and print the warnings. */
-void vj_products_say(const vj_products *products);
+void vj_products_log(const vj_products *products);
 
 /** Return vj_config_text() with the choice in place of train.products "auto", so that results can be repeated. free()
  * it. */

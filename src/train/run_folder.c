@@ -35,10 +35,10 @@ static vj_status take(vj_lease **lease, const vj_config *c, bool make)
     if (make && mkdir(c->run.dir, 0777) != 0 && errno != EEXIST)
         return vj_raise(VJ_ERR_IO, "make the run folder %s (run.dir)", c->run.dir);
     if (!make && (stat(c->run.dir, &info) != 0 || !S_ISDIR(info.st_mode))) return VJ_OK;
-    return vj_lease_take(lease, c->run.dir);
+    return vj_lease_acquire(lease, c->run.dir);
 }
 
-vj_status vj_run_folder_take(vj_lease **lease, const vj_config *c, bool make, MPI_Comm comm)
+vj_status vj_run_folder_lock(vj_lease **lease, const vj_config *c, bool make, MPI_Comm comm)
 {
     return vj_agree(comm, is_first(comm) ? take(lease, c, make) : VJ_OK);
 }
@@ -118,7 +118,7 @@ static vj_status accept(const vj_config *c, const char *config_path)
     return *path ? VJ_OK : refuse_lost_checkpoints(c);
 }
 
-vj_status vj_run_folder_look(const vj_config *c, const char *config_path, MPI_Comm comm)
+vj_status vj_run_folder_accept(const vj_config *c, const char *config_path, MPI_Comm comm)
 {
     return vj_agree(comm, is_first(comm) ? accept(c, config_path) : VJ_OK);
 }

@@ -15,7 +15,7 @@
  * VJ_ERR_STATE if another job works in the folder. If the folder does not exist, it is created if `make`; otherwise no
  * lease is taken and VJ_OK is returned. Collective.
  */
-vj_status vj_run_folder_take(vj_lease **lease, const vj_config *config, bool make, MPI_Comm comm);
+vj_status vj_run_folder_lock(vj_lease **lease, const vj_config *config, bool make, MPI_Comm comm);
 
 /**
  * Check that a run may begin or go on in run.dir; called before any work, also by --dry-run. Refused are: a folder that
@@ -23,7 +23,7 @@ vj_status vj_run_folder_take(vj_lease **lease, const vj_config *config, bool mak
  * file that this program reads as its configuration; and a run folder whose checkpoints are gone, because
  * the rest of that run would be overwritten. A folder that does not exist is accepted. Collective.
  */
-vj_status vj_run_folder_look(const vj_config *config, const char *config_path, MPI_Comm comm);
+vj_status vj_run_folder_accept(const vj_config *config, const char *config_path, MPI_Comm comm);
 
 /**
  * Begin or go on: write config.yaml, unless it is the file `config_path` that this program reads, and remove the marker

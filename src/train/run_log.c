@@ -20,7 +20,7 @@ static void warn_of_warmup(const vj_config *config)
         (long long)schedule.warmup_steps, (long long)schedule.total_steps);
 }
 
-void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips)
+void vj_run_log_header(const vj_run_log *record, const vj_clips *clips)
 {
     const vj_network *net = &record->step->model->net;
     const vj_config *c = record->config;
@@ -30,13 +30,13 @@ void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips)
            (long long)c->train.microbatch, record->step->optimizer->zero ? ", optimizer state sharded" : "");
     char sums[128] = "";
     if (layout->data_size > 1) snprintf(sums, sizeof sums, "; sums: %s", record->step->optimizer->sums_way);
-    vj_place_say(&layout->place, layout->world, sums);
+    vj_place_log(&layout->place, layout->world, sums);
     if (record->step->tensor)
         vj_log("layout %d data x %d tensor, the stream %s, the predictor %s", layout->data_size, layout->tensor_size,
                record->step->tensor->sequence ? "divided by tokens" : "whole on every rank",
                net->predictor.tensor ? "divided like the encoder"
                                      : "whole on every rank: its heads or hidden width do not divide");
-    vj_products_say(&record->step->products);
+    vj_products_log(&record->step->products);
     vj_log("clips %lld, %d x %d x %d pixels -> %d tokens of %d values", (long long)vj_clips_count(clips),
            net->shape.frames, net->shape.height, net->shape.width_px, net->tokens, net->patch_values);
     vj_log("%s objective, encoder %d x %d, predictor %d x %d, %.1f million parameters, %d masks a clip",
@@ -66,9 +66,9 @@ void vj_run_log_microbatch(void *listener, int64_t number, int64_t done, int64_t
     const double now = vj_now();
     char each[32];
     if (record->config->log.print_every <= 0 || number != record->begin_step || done == all ||
-        now - record->said_s < QUIET_AT_FIRST)
+        now - record->logged_s < QUIET_AT_FIRST)
         return;
-    record->said_s = now;
+    record->logged_s = now;
     vj_log("step %lld/%lld: microbatch %lld of %lld, about %s a step", (long long)number + 1, (long long)record->steps,
            (long long)done, (long long)all, vj_duration((now - record->begin_s) / (double)done * (double)all, each));
 }
@@ -129,9 +129,10 @@ static void say(vj_run_log *record, int64_t step, const vj_step_report *r)
     if (isfinite(record->last_rank)) snprintf(rank_text, sizeof rank_text, "%.1f", record->last_rank);
     if (c->log.print_every <= 0) return;
     const double now = vj_now();
-    const bool due = (step + 1) % c->log.print_every == 0 || step + 1 == record->steps || now - record->said_s > QUIET;
+    const bool due =
+        (step + 1) % c->log.print_every == 0 || step + 1 == record->steps || now - record->logged_s > QUIET;
     if (!due) return;
-    record->said_s = now;
+    record->logged_s = now;
     const double each = (now - record->begin_s) / (double)(step + 1 - record->begin_step);
     const int64_t left = (int64_t)(each * (double)(record->steps - step - 1));
     vj_log("step %lld/%lld  loss %.4f  rank %s  lr %.2e  |g| %.3f %.3f  %.1f clips/s  wait %.1f %%  ETA "
@@ -145,7 +146,7 @@ static void say(vj_run_log *record, int64_t step, const vj_step_report *r)
 
 vj_status vj_run_log_open(vj_run_log *record, int64_t step)
 {
-    record->begin_s = record->said_s = vj_now();
+    record->begin_s = record->logged_s = vj_now();
     record->begin_step = step;
     record->last_rank = NAN;
     return record->step->layout.rank == 0 ? vj_metrics_open(&record->metrics, record->config->run.dir, step) : VJ_OK;

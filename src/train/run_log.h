@@ -18,13 +18,13 @@ typedef struct {
     int64_t steps;           /* of the whole run */
     int64_t begin_step;      /* updates done when the clock was started */
     double begin_s;
-    double said_s;    /* when the last line about a step was logged */
+    double logged_s;  /* when the last line about a step was logged */
     double last_rank; /* effective rank when it was last measured; NaN: not yet */
     int rank_is_low;
 } vj_run_log;
 
 /** Log the first lines: the ranks' layout, network, data and memory. Collective. */
-void vj_run_log_introduce(const vj_run_log *record, const vj_clips *clips);
+void vj_run_log_header(const vj_run_log *record, const vj_clips *clips);
 
 /** Before the first step, after `step` updates: log how long a step and the whole run will take at least. Not
  * collective.

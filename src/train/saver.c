@@ -64,9 +64,9 @@ void vj_saver_close(vj_saver *s)
     free(s);
 }
 
-void vj_saver_guard(vj_saver *s, const vj_lease_seal *lease)
+void vj_saver_set_lease(vj_saver *s, const vj_lease_seal *lease)
 {
-    vj_checkpoint_guard(s->checkpoint, lease);
+    vj_checkpoint_set_lease(s->checkpoint, lease);
 }
 
 int64_t vj_saver_step(const vj_saver *s)

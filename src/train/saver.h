@@ -18,7 +18,7 @@ typedef struct vj_saver vj_saver;
 vj_status vj_saver_open(vj_saver **saver, const vj_config *config, vj_optimizer *optimizer, int64_t step,
                         MPI_Comm world);
 /** From now on publish checkpoints only while this job holds this lease of the run folder. */
-void vj_saver_guard(vj_saver *saver, const vj_lease_seal *lease);
+void vj_saver_set_lease(vj_saver *saver, const vj_lease_seal *lease);
 /** Close; a checkpoint that is still being written is abandoned. Not collective. */
 void vj_saver_close(vj_saver *saver);
 

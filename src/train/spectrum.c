@@ -36,9 +36,9 @@ void vj_spectrum_add(vj_spectrum *s, const float *x, int64_t R, int covariance)
     vj_moments_add(s->moments, x, R, covariance);
 }
 
-void vj_spectrum_ask(vj_spectrum *s)
+void vj_spectrum_download(vj_spectrum *s)
 {
-    vj_moments_ask(s->moments);
+    vj_moments_download(s->moments);
 }
 
 /*

@@ -26,8 +26,8 @@ void vj_spectrum_close(vj_spectrum *spectrum);
 /** Add rows x [R, D] (device). `covariance`: measure their effective rank too (R D^2 multiply-adds). */
 void vj_spectrum_add(vj_spectrum *spectrum, const float *x, int64_t R, int covariance);
 
-/** Optional, to save a wait: vj_moments_ask() for vj_spectrum_finish(). */
-void vj_spectrum_ask(vj_spectrum *spectrum);
+/** Optional, to save a wait: vj_moments_download() for vj_spectrum_finish(). */
+void vj_spectrum_download(vj_spectrum *spectrum);
 
 /** Compute *spread of the rows that all ranks added since the last call, the same on all ranks, and set the sums to
  * zero. Collective over comm. */

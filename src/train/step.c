@@ -29,7 +29,7 @@ static vj_status open_step(vj_step *s)
     VJ_TRY(vj_tensor_open(&s->tensor, &s->layout, c->parallel.tensor_sequence));
     divide_batch(s);
     VJ_TRY(vj_backend_open_alike(&s->be, c->train.backend, vj_precision_of(c), &s->layout.place, s->layout.world));
-    VJ_TRY(vj_products_settle(&s->products, s->be, c->train.products, s->layout.world));
+    VJ_TRY(vj_products_choose(&s->products, s->be, c->train.products, s->layout.world));
     VJ_TRY(vj_tensor_use_device(s->tensor, s->be, &s->layout));
 
     const vj_shape shape = vj_shape_from(c);
@@ -43,8 +43,8 @@ static vj_status open_step(vj_step *s)
             vj_spectrum_open(&s->spectrum, s->be, shape.width, s->optimizer->reproducible ? s->optimizer->terms : 0));
     VJ_TRY(vj_mask_lists_create(&s->lists, c->mask.count, c->train.microbatch, vj_grid_tokens(grid)));
     VJ_TRY(vj_tree_init(&s->losses, c->mask.count + 1, s->optimizer->terms));
-    s->asked_losses = vj_calloc((s->optimizer->terms + 1) * (c->mask.count + 1), sizeof *s->asked_losses);
-    if (!s->asked_losses) return vj_raise(VJ_ERR_MEMORY, "no memory for the losses of a step");
+    s->downloaded_losses = vj_calloc((s->optimizer->terms + 1) * (c->mask.count + 1), sizeof *s->downloaded_losses);
+    if (!s->downloaded_losses) return vj_raise(VJ_ERR_MEMORY, "no memory for the losses of a step");
     s->schedule = vj_schedules_from(c);
     return VJ_OK;
 }
@@ -67,7 +67,7 @@ void vj_step_close(vj_step *s)
     if (!s) return;
     vj_mask_lists_release(&s->lists);
     vj_tree_release(&s->losses);
-    free(s->asked_losses);
+    free(s->downloaded_losses);
     vj_spectrum_close(s->spectrum);
     vj_optimizer_close(s->optimizer);
     vj_model_destroy(s->model);
@@ -107,8 +107,8 @@ static void share_report(vj_step *s, vj_step_report *r)
                                        [COMM] = r->comm_s,
                                        [BACKWARD_COMM] = r->backward_comm_s,
                                        [PEAK] = (double)vj_peak_bytes(),
-                                       [STOP] = s->asked ? s->asked[VJ_ASK_STOP] : 0,
-                                       [WRITE] = s->asked ? s->asked[VJ_ASK_WRITE] : 0,
+                                       [STOP] = s->requests ? s->requests[VJ_REQUEST_STOP] : 0,
+                                       [WRITE] = s->requests ? s->requests[VJ_REQUEST_WRITE] : 0,
                                        [MESSAGES] = vj_status_kept() > 0,
                                    };
     memcpy(sums, r->by_mask, sizeof r->by_mask);
@@ -142,12 +142,12 @@ static void take_losses(vj_step *s, vj_step_report *r)
 {
     const int masks = s->model->bounds.masks;
     if (!s->optimizer->reproducible) {
-        vj_model_losses(s->model, s->asked_losses, r->by_mask, &r->penalty);
+        vj_model_losses(s->model, s->downloaded_losses, r->by_mask, &r->penalty);
         return;
     }
     for (int64_t i = 0; i < s->losses.terms; i++) {
         double *term = vj_tree_next(&s->losses);
-        vj_model_losses(s->model, s->asked_losses + i * (masks + 1), term, &term[masks]);
+        vj_model_losses(s->model, s->downloaded_losses + i * (masks + 1), term, &term[masks]);
         vj_tree_add(&s->losses);
     }
     const double *sums = vj_tree_total(&s->losses);
@@ -183,7 +183,7 @@ static vj_status run_microbatch(vj_step *s, int64_t step, const vj_batch *batch,
     VJ_TRY(vj_model_microbatch(s->model, &input, &s->lists, c->train.batch, adds));
     vj_optimizer_after(s->optimizer);
     if (s->optimizer->reproducible)
-        vj_model_ask_losses(s->model, s->asked_losses + number * (s->model->bounds.masks + 1));
+        vj_model_download_losses(s->model, s->downloaded_losses + number * (s->model->bounds.masks + 1));
     r->flops += vj_step_flops(&s->model->net, &s->lists);
     r->context_rows += s->model->packing.context.rows;
     r->predictor_rows += s->model->packing.predictor.rows;
@@ -195,11 +195,11 @@ static vj_status run_microbatch(vj_step *s, int64_t step, const vj_batch *batch,
     return VJ_OK;
 }
 
-/* Ask the device for what is measured of this rank's clips. It comes with the norms, see measure(). */
-static void ask_measures(vj_step *s)
+/* Begin to download what was measured of this rank's clips. It is there when measure() has waited for the device. */
+static void download_measures(vj_step *s)
 {
-    if (!s->optimizer->reproducible) vj_model_ask_losses(s->model, s->asked_losses);
-    if (s->spectrum) vj_spectrum_ask(s->spectrum);
+    if (!s->optimizer->reproducible) vj_model_download_losses(s->model, s->downloaded_losses);
+    if (s->spectrum) vj_spectrum_download(s->spectrum);
 }
 
 /* Sum the gradient over the ranks, which may wait for other nodes. Most of it was summed during the backward pass. */
@@ -225,7 +225,7 @@ static void report_communication(vj_step *s, vj_step_report *r)
 static vj_status measure(vj_step *s, vj_step_report *r)
 {
     vj_phase_enter(s->be, VJ_PHASE_OPTIMIZER);
-    vj_optimizer_ask_norms(s->optimizer);
+    vj_optimizer_download_norms(s->optimizer);
     VJ_TRY(vj_sync(s->be));
     vj_optimizer_norms(s->optimizer, r->norm);
     vj_phase_enter(s->be, VJ_PHASE_REDUCE);
@@ -254,7 +254,7 @@ vj_status vj_step_run(vj_step *s, int64_t step, int64_t update, const vj_batch *
     begin_report(s, step, r);
     for (int64_t at = 0; at < batch->count; at += s->config->train.microbatch)
         VJ_TRY(run_microbatch(s, step, batch, at, r));
-    ask_measures(s); /* before the sums: all that needs none is launched before this rank may wait for others */
+    download_measures(s); /* before the sums: all that needs none is launched before this rank may wait for others */
     sum_gradient(s);
     VJ_TRY(measure(s, r));
     if (r->healthy) update_weights(s, step, update, r);

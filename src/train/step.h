@@ -30,15 +30,16 @@ typedef struct {
     vj_optimizer *optimizer;
     vj_spectrum *spectrum; /* feature objective only */
     vj_mask_lists lists;
-    vj_tree losses;       /* reproducible: sums of the losses by mask, then of the penalty */
-    double *asked_losses; /* [microbatches, masks + 1] written by the device; only the first row unless reproducible */
+    vj_tree losses; /* reproducible: sums of the losses by mask, then of the penalty */
+    double *
+        downloaded_losses; /* [microbatches, masks + 1] written by the device; only the first row unless reproducible */
     vj_schedule schedule;
     double reported_comm_s, reported_backward_s; /* communication time up to the last report */
     /* Called after each microbatch of step `number` (from 0): `done` of this rank's `all` are done. NULL: not called.
      */
     void (*progress)(void *listener, int64_t number, int64_t done, int64_t all);
     void *listener;
-    const volatile sig_atomic_t *asked; /* borrowed, [VJ_ASKS]: requests to this rank (stop.h); NULL: none */
+    const volatile sig_atomic_t *requests; /* borrowed, [VJ_REQUESTS]: requests to this rank (stop.h); NULL: none */
 } vj_step;
 
 /* Results of one step. Losses are of the global batch; times are those of the slowest rank. */

@@ -16,11 +16,11 @@
 /* seconds of a batch job's time that are left for the launcher and the job script to end */
 #define JOB_END_S 20.0
 
-static volatile sig_atomic_t asked[VJ_ASKS];
+static volatile sig_atomic_t requests[VJ_REQUESTS];
 
 static void on_signal(int number)
 {
-    asked[number == SIGUSR2 ? VJ_ASK_WRITE : VJ_ASK_STOP] = VJ_WHY_SIGNAL;
+    requests[number == SIGUSR2 ? VJ_REQUEST_WRITE : VJ_REQUEST_STOP] = VJ_WHY_SIGNAL;
 }
 
 /*
@@ -39,7 +39,7 @@ void vj_stop_listen(vj_stop *stop, const vj_config *config)
     sigemptyset(&action.sa_mask);
     *stop = (vj_stop){.began_s = vj_now() - vj_program_age_s()};
     snprintf(stop->path, sizeof stop->path, "%s/stop", config->run.dir);
-    for (int i = 0; i < VJ_ASKS; i++) asked[i] = VJ_WHY_NOT;
+    for (int i = 0; i < VJ_REQUESTS; i++) requests[i] = VJ_WHY_NOT;
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -102,9 +102,9 @@ vj_status vj_stop_limit(vj_stop *stop, const vj_config *config)
     return VJ_OK;
 }
 
-volatile sig_atomic_t *vj_stop_asked(void)
+volatile sig_atomic_t *vj_stop_requests(void)
 {
-    return asked;
+    return requests;
 }
 
 /* Return whether there is no time left for the step that begins now, another one, and a checkpoint. */
@@ -115,22 +115,22 @@ static int time_is_up(const vj_stop *stop)
     return stop->limit_s > 0.0 && vj_now() - stop->began_s + needed_s > stop->limit_s;
 }
 
-void vj_stop_look(vj_stop *stop)
+void vj_stop_poll(vj_stop *stop)
 {
     const double now = vj_now();
-    if (asked[VJ_ASK_STOP]) return;
-    if (time_is_up(stop)) asked[VJ_ASK_STOP] = VJ_WHY_HOURS;
+    if (requests[VJ_REQUEST_STOP]) return;
+    if (time_is_up(stop)) requests[VJ_REQUEST_STOP] = VJ_WHY_HOURS;
     if (now - stop->looked_s < LOOK_EVERY_S) return;
     stop->looked_s = now;
-    if (access(stop->path, F_OK) == 0) asked[VJ_ASK_STOP] = VJ_WHY_FILE;
+    if (access(stop->path, F_OK) == 0) requests[VJ_REQUEST_STOP] = VJ_WHY_FILE;
 }
 
-void vj_stop_took_step(vj_stop *stop, double step_s)
+void vj_stop_record_step(vj_stop *stop, double step_s)
 {
     if (step_s > stop->step_s) stop->step_s = step_s;
 }
 
-void vj_stop_took_checkpoint(vj_stop *stop, double write_s)
+void vj_stop_record_checkpoint(vj_stop *stop, double write_s)
 {
     if (write_s > stop->write_s) stop->write_s = write_s;
 }
@@ -140,7 +140,7 @@ void vj_stop_expect_checkpoint(vj_stop *stop, double bytes)
     stop->guess_s = bytes / BYTES_PER_SECOND;
 }
 
-vj_status vj_stop_obey(const vj_stop *stop)
+vj_status vj_stop_remove_file(const vj_stop *stop)
 {
     if (unlink(stop->path) == 0 || errno == ENOENT) return VJ_OK;
     return vj_raise(VJ_ERR_IO, "remove %s: remove it by hand, or the next start stops again", stop->path);

@@ -10,7 +10,7 @@
 #include "base/config.h"
 
 /* Requests to a rank; a request on any rank applies to all. The flag's value is the reason, VJ_WHY_... */
-enum { VJ_ASK_STOP, VJ_ASK_WRITE, VJ_ASKS };
+enum { VJ_REQUEST_STOP, VJ_REQUEST_WRITE, VJ_REQUESTS };
 enum { VJ_WHY_NOT, VJ_WHY_FILE, VJ_WHY_HOURS, VJ_WHY_SIGNAL };
 
 typedef struct {
@@ -26,35 +26,35 @@ typedef struct {
 /**
  * Install signal handlers: USR2 asks for a checkpoint; USR1, TERM, HUP (the terminal was closed), PIPE (the program
  * that reads the log has ended) and a first INT (Ctrl-C) ask for a stop, and so does a file RUN/stop, which
- * vj_stop_look() looks for. A HUP or PIPE that is ignored, as nohup does it, stays ignored. The flags belong to the
+ * vj_stop_poll() looks for. A HUP or PIPE that is ignored, as nohup does it, stays ignored. The flags belong to the
  * process, so it can have only one run at a time. Not collective.
  */
 void vj_stop_listen(vj_stop *stop, const vj_config *config);
 
 /**
- * Set the time limit, on the rank that calls vj_stop_look(): run.max_hours, or with "auto" the end of the batch job as
+ * Set the time limit, on the rank that calls vj_stop_poll(): run.max_hours, or with "auto" the end of the batch job as
  * the environment gives it (VJEPA_JOB_END_TIME, SLURM_JOB_END_TIME), less 20 s for the job script. Logs what "auto" has
  * found. VJ_ERR_USAGE if the variable is not a time in the future. Not collective.
  */
 vj_status vj_stop_limit(vj_stop *stop, const vj_config *config);
 
-/** Return the flags [VJ_ASKS], for vj_step.asked. */
-volatile sig_atomic_t *vj_stop_asked(void);
+/** Return the flags [VJ_REQUESTS], for vj_step.requests. */
+volatile sig_atomic_t *vj_stop_requests(void);
 
 /**
  * Call before each step, on one rank. Asks for a stop after this step if the time limit leaves no time for another step
  * and a checkpoint (twice the longest of each so far, plus one percent of the limit, plus kept_s), or if the stop file
  * exists (checked five times a second).
  */
-void vj_stop_look(vj_stop *stop);
+void vj_stop_poll(vj_stop *stop);
 
 /** Report, for the time limit, how long a step or a checkpoint took; and, before the first checkpoint, its size. */
-void vj_stop_took_step(vj_stop *stop, double step_s);
-void vj_stop_took_checkpoint(vj_stop *stop, double write_s);
+void vj_stop_record_step(vj_stop *stop, double step_s);
+void vj_stop_record_checkpoint(vj_stop *stop, double write_s);
 void vj_stop_expect_checkpoint(vj_stop *stop, double bytes);
 
 /** Remove the stop file, after the run has stopped because of it. One rank calls it. */
-vj_status vj_stop_obey(const vj_stop *stop);
+vj_status vj_stop_remove_file(const vj_stop *stop);
 
 /** Return a text for the log: "a signal", ... */
 const char *vj_stop_reason(int why);

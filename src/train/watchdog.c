@@ -337,7 +337,7 @@ void vj_watchdog_enter(vj_watchdog *w, vj_activity place, int64_t step)
     pthread_mutex_unlock(&w->lock);
 }
 
-void vj_watchdog_follow(vj_watchdog *w, const vj_backend *be)
+void vj_watchdog_set_backend(vj_watchdog *w, const vj_backend *be)
 {
     if (!w) return;
     pthread_mutex_lock(&w->lock);
@@ -345,7 +345,7 @@ void vj_watchdog_follow(vj_watchdog *w, const vj_backend *be)
     pthread_mutex_unlock(&w->lock);
 }
 
-void vj_watchdog_took_step(vj_watchdog *w, double step_s)
+void vj_watchdog_record_step(vj_watchdog *w, double step_s)
 {
     if (!w) return;
     pthread_mutex_lock(&w->lock);

@@ -39,9 +39,9 @@ void vj_watchdog_stop(vj_watchdog *watchdog);
 void vj_watchdog_enter(vj_watchdog *watchdog, vj_activity place, int64_t step);
 
 /** From now on a change of this backend's phase counts as progress; NULL: no backend. Borrowed. */
-void vj_watchdog_follow(vj_watchdog *watchdog, const vj_backend *be);
+void vj_watchdog_set_backend(vj_watchdog *watchdog, const vj_backend *be);
 
 /** Tell the watchdog how long a step took: the automatic time limit grows with the longest step. */
-void vj_watchdog_took_step(vj_watchdog *watchdog, double step_s);
+void vj_watchdog_record_step(vj_watchdog *watchdog, double step_s);
 
 #endif

@@ -15,7 +15,7 @@ typedef struct vj_pretrain_watch {
     vj_status (*open)(void **watch, const vj_config *config, const vj_step *step, MPI_Comm comm);
     /* Fill in watch_knn and watch_probe of the report, on rank 0. A failure is agreed and only a warning. Collective.
      */
-    vj_status (*look)(void *watch, int64_t steps_done, vj_step_report *report);
+    vj_status (*measure)(void *watch, int64_t steps_done, vj_step_report *report);
     void (*close)(void *watch); /* NULL is allowed */
 } vj_pretrain_watch;
 

@@ -15,7 +15,7 @@ usage() { # RANKS STEPS [ARGS]: launches, waits, launches of adamw and stretches
         --set train.stop_after="$steps" --set checkpoint.at_end=false --set checkpoint.every=0 --set parallel.check_every=0 "$@" >run.log 2>&1 ||
         { fail "a run of $steps steps ended with $?: $(tail -n 5 run.log)"; return; }
     # How often products are timed at the start depends on how fast they are. During backward the host asks once and goes on.
-    awk -v ranks="$ranks" -v needs='vj_optimizer_reduce|vj_model_complete_gradient|vj_optimizer_ask_norms|vj_device_gather_run|vj_cuda_copy_spans' '
+    awk -v ranks="$ranks" -v needs='vj_optimizer_reduce|vj_model_complete_gradient|vj_optimizer_download_norms|vj_device_gather_run|vj_cuda_copy_spans' '
          FNR == 1 { waiting = 0 }
          /vj_step_open/ || ($1 == "ask" && /vj_model_microbatch/) { next }
          $1 == "wait" || $1 == "ask" { s += !waiting; waiting = 1 }

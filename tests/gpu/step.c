@@ -222,7 +222,7 @@ static vj_status one_step(trainer *t)
     double asked[VJ_MAX_MASKS + 1], by_mask[VJ_MAX_MASKS], penalty, squares = 0;
     vj_sum_squares_many(t->be, t->sums, t->model->trained.gradient, t->spans, ps->count);
     vj_download_later(t->be, t->squares, t->sums, ps->count * (int64_t)sizeof *t->squares);
-    vj_model_ask_losses(t->model, asked);
+    vj_model_download_losses(t->model, asked);
     VJ_TRY(vj_sync(t->be));
     for (int i = 0; i < ps->count; i++) squares += t->squares[i];
     vj_model_losses(t->model, asked, by_mask, &penalty);

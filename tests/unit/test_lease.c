@@ -74,18 +74,18 @@ static void taken_and_given_back(void **state)
 {
     (void)state;
     vj_lease *a, *b;
-    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    assert_int_equal(vj_lease_acquire(&a, folder), VJ_OK);
     const vj_lease_seal seal = vj_lease_seal_of(a), none = vj_lease_seal_of(NULL);
     assert_int_equal(vj_lease_check(&seal), VJ_OK);
     assert_int_equal(vj_lease_check(&none), VJ_OK);
     const double begin = vj_now();
-    assert_int_equal(vj_lease_take(&b, folder), VJ_ERR_STATE); /* this process is alive */
+    assert_int_equal(vj_lease_acquire(&b, folder), VJ_ERR_STATE); /* this process is alive */
     assert_null(b);
     assert_true(vj_now() - begin < 60); /* it is refused before the lease's time, 90 s, is over */
     vj_lease_release(a);
     assert_int_not_equal(access(path, F_OK), 0);
     assert_int_equal(vj_lease_check(&seal), VJ_ERR_STATE);
-    assert_int_equal(vj_lease_take(&b, folder), VJ_OK);
+    assert_int_equal(vj_lease_acquire(&b, folder), VJ_OK);
     vj_lease_release(b);
 }
 
@@ -100,16 +100,16 @@ static void after_a_kill(void **state)
     assert_int_equal(pipe(ready), 0);
     const pid_t child = fork();
     if (child == 0) {
-        if (vj_lease_take(&a, folder) != VJ_OK || write(ready[1], "x", 1) != 1) _exit(1);
+        if (vj_lease_acquire(&a, folder) != VJ_OK || write(ready[1], "x", 1) != 1) _exit(1);
         for (;;) pause();
     }
     assert_int_equal(read(ready[0], &byte, 1), 1);
-    assert_int_equal(vj_lease_take(&a, folder), VJ_ERR_STATE);
+    assert_int_equal(vj_lease_acquire(&a, folder), VJ_ERR_STATE);
     kill(child, SIGKILL);
     siginfo_t info;
     assert_int_equal(waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT), 0); /* it is a zombie now */
     const double begin = vj_now();
-    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    assert_int_equal(vj_lease_acquire(&a, folder), VJ_OK);
     assert_true(vj_now() - begin < 60);
     vj_lease_release(a);
     waitpid(child, NULL, 0);
@@ -122,18 +122,18 @@ static void of_another_node(void **state)
     (void)state;
     vj_lease *a;
     put_foreign(1000); /* not renewed for longer than the lease's time */
-    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    assert_int_equal(vj_lease_acquire(&a, folder), VJ_OK);
     vj_lease_release(a);
     /* Nobody renews it from now on, so it is waited for and then taken. */
     setenv("VJEPA_LEASE_S", "0.3", 1);
     put_foreign(0);
     const double begin = vj_now();
-    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    assert_int_equal(vj_lease_acquire(&a, folder), VJ_OK);
     assert_true(vj_now() - begin >= 0.2);
     vj_lease_release(a);
     /* An empty lease is treated as one of another node. */
     assert_int_equal(vj_file_put_text(path, ""), VJ_OK);
-    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    assert_int_equal(vj_lease_acquire(&a, folder), VJ_OK);
     vj_lease_release(a);
 }
 
@@ -150,7 +150,7 @@ static void of_another_node_at_work(void **state)
             nanosleep(&t, NULL);
             utimensat(AT_FDCWD, path, NULL, 0);
         }
-    assert_int_equal(vj_lease_take(&a, folder), VJ_ERR_STATE); /* within the usual 90 s */
+    assert_int_equal(vj_lease_acquire(&a, folder), VJ_ERR_STATE); /* within the usual 90 s */
     kill(holder, SIGKILL);
     waitpid(holder, NULL, 0);
 }
@@ -171,7 +171,7 @@ static void many_newcomers(void **state)
             vj_lease *mine;
             close(go[1]);
             if (read(go[0], &byte, 1) < 0) _exit(2);
-            const vj_status status = vj_lease_take(&mine, folder);
+            const vj_status status = vj_lease_acquire(&mine, folder);
             if (status != VJ_OK) _exit(status == VJ_ERR_STATE ? 1 : 2);
             for (;;) pause(); /* the one that got it stays alive until all others have tried */
         }
@@ -203,7 +203,7 @@ static void taken_away(void **state)
     vj_lease *a;
     struct stat info;
     setenv("VJEPA_LEASE_S", "0.2", 1);
-    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
+    assert_int_equal(vj_lease_acquire(&a, folder), VJ_OK);
     const vj_lease_seal seal = vj_lease_seal_of(a);
     put_foreign(1000);
     assert_int_equal(vj_lease_check(&seal), VJ_ERR_STATE);
@@ -220,27 +220,27 @@ static void looked_at(void **state)
 {
     (void)state;
     vj_lease *a;
-    assert_int_equal(vj_lease_look(folder).state, VJ_LEASE_FREE);
-    assert_int_equal(vj_lease_take(&a, folder), VJ_OK);
-    vj_lease_view view = vj_lease_look(folder);
+    assert_int_equal(vj_lease_inspect(folder).state, VJ_LEASE_FREE);
+    assert_int_equal(vj_lease_acquire(&a, folder), VJ_OK);
+    vj_lease_view view = vj_lease_inspect(folder);
     assert_int_equal(view.state, VJ_LEASE_HELD);
     assert_non_null(strstr(view.holder, "process "));
     assert_true(fabs(view.since_s - (double)time(NULL)) < 100);
     vj_lease_release(a);
     put_foreign(10);
-    view = vj_lease_look(folder);
+    view = vj_lease_inspect(folder);
     assert_int_equal(view.state, VJ_LEASE_HELD);
     assert_string_equal(view.holder, "process 7 on elsewhere, batch job 4711, since 2020-01-01T00:00:00Z");
     assert_true(view.since_s == 1577836800.0);
     put_foreign(1000);
-    assert_int_equal(vj_lease_look(folder).state, VJ_LEASE_LEFT);
+    assert_int_equal(vj_lease_inspect(folder).state, VJ_LEASE_LEFT);
     assert_int_equal(vj_file_put_text(path, "host\n"), VJ_OK);
-    view = vj_lease_look(folder);
+    view = vj_lease_inspect(folder);
     assert_int_equal(view.state, VJ_LEASE_HELD); /* a recent lease that does not name its holder */
     assert_true(view.since_s == 0.0);
     unlink(path);
     assert_int_equal(mkfifo(path, 0600), 0);
-    assert_int_equal(vj_lease_look(folder).state, VJ_LEASE_FREE); /* it does not wait for a writer of the FIFO */
+    assert_int_equal(vj_lease_inspect(folder).state, VJ_LEASE_FREE); /* it does not wait for a writer of the FIFO */
 }
 
 int main(void)

@@ -158,7 +158,7 @@ static void test_words(void **state)
         const char *other = *lists[i] == '{' ? object : second;
         assert_int_equal(more((vj_dataset_settings){.format = 0}, other, strlen(other)), VJ_OK);
         assert_int_equal(got.labels[1][0], -1);
-        assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+        assert_int_equal(vj_class_names_number(&classes, names.label_names), VJ_OK);
         static const char *const want[] = {"dog", "", "cat", "dog", "big ape"};
         for (int n = 0; n < 5; n++)
             if (n != 1)
@@ -173,7 +173,7 @@ static void test_words(void **state)
     assert_string_equal(names.label_names[0], "kind");
     assert_string_equal(names.label_names[1], "motion");
     assert_string_equal(names.label_names[2], "label_2");
-    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    assert_int_equal(vj_class_names_number(&classes, names.label_names), VJ_OK);
     assert_string_equal(vj_class_names_name(&classes, 1, classes.of[1].number[got.labels[1][1]]), "down");
     /* A file of class names fixes the numbers, also for lists with numbers; other names are refused. */
     vj_dataset_settings d = {.name = "d"};
@@ -204,7 +204,7 @@ static void test_words(void **state)
     begin();
     assert_int_equal(more((vj_dataset_settings){.format = 0}, second, sizeof second - 1), VJ_OK);
     assert_int_equal(more(d, by_number, sizeof by_number - 1), VJ_OK);
-    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_ERR_FORMAT);
+    assert_int_equal(vj_class_names_number(&classes, names.label_names), VJ_ERR_FORMAT);
 }
 
 static void test_json(void **state)
@@ -248,7 +248,7 @@ static void test_kinetics(void **state)
     assert_true(got.start_s[0] < 0); /* the file is already cut to this part */
     assert_int_equal(names.label_count,
                      1); /* classes are numbered in the order of their names, as most programs do it */
-    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    assert_int_equal(vj_class_names_number(&classes, names.label_names), VJ_OK);
     expect_class(0, 0, "abseiling");
     expect_class(1, 1, "zumba");
     write_bytes("classes", "zumba\nabseiling\n", 16);
@@ -302,7 +302,7 @@ static void test_ssv2(void **state)
     d.labels[0] = '\0';
     begin();
     assert_int_equal(more(d, list, sizeof list - 1), VJ_OK);
-    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    assert_int_equal(vj_class_names_number(&classes, names.label_names), VJ_OK);
     expect_class(0, 0, "Holding something next to something");
     assert_int_equal(parse(VJ_LIST_AUTO, "[{\"id\": 42}, {\"id\": \"7\"}]"), VJ_OK); /* a test list */
     assert_int_equal(names.label_count, 0);
@@ -334,7 +334,7 @@ static void test_label_files(void **state)
         write_bytes("classes", forms[i], strlen(forms[i]));
         begin();
         if (more(d, list, sizeof list - 1) != VJ_OK) fail_msg("refused: %s", forms[i]);
-        assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+        assert_int_equal(vj_class_names_number(&classes, names.label_names), VJ_OK);
         for (int n = 0; n < 3; n++)
             expect_class(n,
                          n == 0   ? 1
@@ -388,7 +388,7 @@ static void test_coco(void **state)
         expect_path(0, "train/b c/7.jpg");
         expect_path(2, "9.jpg");
         assert_string_equal(names.label_names[0], "label");
-        assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+        assert_int_equal(vj_class_names_number(&classes, names.label_names), VJ_OK);
         expect_class(0, 2, "Felis");
         expect_class(1, 4, "00004_Aves");
         assert_int_equal(got.labels[2][0], -1);
@@ -402,7 +402,7 @@ static void test_coco(void **state)
     write_bytes("classes", "00004_Aves\nFelis\n", 17);
     begin();
     assert_int_equal(more(d, lists[0], strlen(lists[0])), VJ_OK);
-    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    assert_int_equal(vj_class_names_number(&classes, names.label_names), VJ_OK);
     expect_class(0, 1, "Felis");
     write_bytes("classes", "Felis\n", 6);
     begin();
@@ -449,7 +449,7 @@ static void test_places205(void **state)
     in_folder(d.labels, "classes");
     begin();
     assert_int_equal(more(d, list, (size_t)(strstr(list, "y/yard") - list)), VJ_OK); /* number 204 has no name */
-    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    assert_int_equal(vj_class_names_number(&classes, names.label_names), VJ_OK);
     expect_class(1, 1, "/a/airport_terminal");
     begin();
     assert_int_equal(more(d, list, sizeof list - 1), VJ_ERR_FORMAT);

@@ -79,7 +79,7 @@ static void test_strays(void **state)
     in_folder(two.root, "tree/more");
     make("mkdir -p more/abba more/bee && touch more/abba/2.png more/bee/2.png");
     assert_int_equal(vj_manifest_read(&names, &classes, &two, "f", folder, take, NULL), VJ_OK);
-    assert_int_equal(vj_class_names_settle(&classes, names.label_names), VJ_OK);
+    assert_int_equal(vj_class_names_number(&classes, names.label_names), VJ_OK);
     static const int want[] = {1, 2, 0, 2};
     for (int i = 0; i < 4; i++) assert_int_equal(classes.of[0].number[got.labels[i][0]], want[i]);
     char *text = vj_class_names_text(&classes, 0);

@@ -99,7 +99,7 @@ static void close_fixture(fixture *f)
 static double total_loss(vj_model *m)
 {
     double asked[VJ_MAX_MASKS + 1], by_mask[VJ_MAX_MASKS], penalty;
-    vj_model_ask_losses(m, asked);
+    vj_model_download_losses(m, asked);
     assert_int_equal(vj_sync(m->be), VJ_OK);
     vj_model_losses(m, asked, by_mask, &penalty);
     return by_mask[0] + by_mask[1] + m->settings.reg_coeff * penalty;

@@ -39,25 +39,25 @@ static int start(void **state)
 
 static int asked(int what)
 {
-    return vj_stop_asked()[what];
+    return vj_stop_requests()[what];
 }
 
 static void signals(void **state)
 {
     (void)state;
     raise(SIGUSR2);
-    assert_int_equal(asked(VJ_ASK_WRITE), VJ_WHY_SIGNAL);
-    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_NOT);
+    assert_int_equal(asked(VJ_REQUEST_WRITE), VJ_WHY_SIGNAL);
+    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NOT);
     raise(SIGUSR1);
-    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_SIGNAL);
+    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_SIGNAL);
     start(NULL);
-    assert_int_equal(asked(VJ_ASK_WRITE), VJ_WHY_NOT);
-    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_NOT);
+    assert_int_equal(asked(VJ_REQUEST_WRITE), VJ_WHY_NOT);
+    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NOT);
     raise(SIGTERM);
-    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_SIGNAL);
+    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_SIGNAL);
     start(NULL);
     raise(SIGINT);
-    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_SIGNAL);
+    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_SIGNAL);
     struct sigaction now; /* a second Ctrl-C ends the program */
     assert_int_equal(sigaction(SIGINT, NULL, &now), 0);
     assert_true(now.sa_handler == SIG_DFL);
@@ -66,11 +66,11 @@ static void signals(void **state)
         signal(ends[i], SIG_DFL); /* the test itself may run under nohup */
         start(NULL);
         raise(ends[i]);
-        assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_SIGNAL);
+        assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_SIGNAL);
         signal(ends[i], SIG_IGN);
         start(NULL);
         raise(ends[i]);
-        assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_NOT);
+        assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NOT);
     }
 }
 
@@ -78,8 +78,8 @@ static void signals(void **state)
 static int stops_at(double age_s)
 {
     stop.began_s = vj_now() - age_s;
-    vj_stop_look(&stop);
-    return asked(VJ_ASK_STOP) == VJ_WHY_HOURS;
+    vj_stop_poll(&stop);
+    return asked(VJ_REQUEST_STOP) == VJ_WHY_HOURS;
 }
 
 static void time_for_two_steps_and_checkpoints_is_kept(void **state)
@@ -89,12 +89,12 @@ static void time_for_two_steps_and_checkpoints_is_kept(void **state)
     config.run.max_hours = 1000.0 / 3600.0;
     assert_int_equal(vj_stop_limit(&stop, &config), VJ_OK);
     assert_false(stops_at(989));
-    vj_stop_took_step(&stop, 100);
-    vj_stop_took_step(&stop, 20); /* the longest step counts */
+    vj_stop_record_step(&stop, 100);
+    vj_stop_record_step(&stop, 20); /* the longest step counts */
     assert_false(stops_at(789));
     vj_stop_expect_checkpoint(&stop, 150e8);
     assert_false(stops_at(489));
-    vj_stop_took_checkpoint(&stop, 50); /* from now on a measured time replaces the guess */
+    vj_stop_record_checkpoint(&stop, 50); /* from now on a measured time replaces the guess */
     assert_false(stops_at(689));
     assert_true(stops_at(691));
 }
@@ -133,8 +133,8 @@ static void limit_by_the_batch_job(void **state)
     assert_true(stops_at(975));
     assert_int_equal(limit_of_job(in(1000), "9"), VJ_OK); /* our variable takes precedence */
     assert_false(stops_at(965));
-    vj_stop_took_step(&stop, 10);
-    vj_stop_took_checkpoint(&stop, 100);
+    vj_stop_record_step(&stop, 10);
+    vj_stop_record_checkpoint(&stop, 100);
     assert_false(stops_at(745));
     assert_true(stops_at(755));
     assert_int_equal(limit_of_job("", ""), VJ_OK);
@@ -147,15 +147,15 @@ static void limit_by_the_batch_job(void **state)
 static void stop_file(void **state)
 {
     (void)state;
-    vj_stop_look(&stop);
-    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_NOT);
+    vj_stop_poll(&stop);
+    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NOT);
     assert_int_equal(close(open(stop.path, O_WRONLY | O_CREAT, 0666)), 0);
     stop.looked_s = 0; /* otherwise this call is too early to look again */
-    vj_stop_look(&stop);
-    assert_int_equal(asked(VJ_ASK_STOP), VJ_WHY_FILE);
-    assert_int_equal(vj_stop_obey(&stop), VJ_OK);
+    vj_stop_poll(&stop);
+    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_FILE);
+    assert_int_equal(vj_stop_remove_file(&stop), VJ_OK);
     assert_int_equal(access(stop.path, F_OK), -1);
-    assert_int_equal(vj_stop_obey(&stop), VJ_OK);
+    assert_int_equal(vj_stop_remove_file(&stop), VJ_OK);
 }
 
 int main(void)

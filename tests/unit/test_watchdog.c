@@ -54,7 +54,7 @@ static pid_t start(int moves, int by_phase, double waits)
     config.run.watchdog_s = limit_s;
     if (vj_backend_open(&be, "cpu", VJ_FP32, 1) != VJ_OK) _exit(1);
     if (vj_watchdog_start(&w, &config, MPI_COMM_SELF) != VJ_OK) _exit(1);
-    vj_watchdog_follow(w, be);
+    vj_watchdog_set_backend(w, be);
     vj_watchdog_enter(w, VJ_AT_STEP, 7);
     for (int i = 0; i < moves; i++) {
         pause_s(0.2);
@@ -64,7 +64,7 @@ static pid_t start(int moves, int by_phase, double waits)
             vj_watchdog_enter(w, i % 2 ? VJ_AT_STEP : VJ_AT_CLIPS, 7);
     }
     pause_s(waits);
-    vj_watchdog_follow(w, NULL);
+    vj_watchdog_set_backend(w, NULL);
     vj_watchdog_stop(w);
     vj_backend_close(be);
     _exit(0);

@@ -307,7 +307,7 @@ void vj_window_unshare(vj_window *w)
     free(w->flags[w->node_rank]);
 }
 
-void vj_window_tell(const vj_window *w, int flag, int64_t value)
+void vj_window_set(const vj_window *w, int flag, int64_t value)
 {
     vj_flags *mine = w->flags[w->node_rank];
     simulated_work(0);
@@ -320,7 +320,7 @@ void vj_window_tell(const vj_window *w, int flag, int64_t value)
     sg_mutex_unlock(mine->bell->mutex);
 }
 
-int64_t vj_window_least(const vj_window *w, int flag)
+int64_t vj_window_min(const vj_window *w, int flag)
 {
     int64_t least = INT64_MAX;
     for (int r = 0; r < w->node_size; r++)
@@ -343,6 +343,6 @@ void vj_window_wait(const vj_window *w, int flag, int64_t value)
     simulated_work(0);
     if (!bell) return;
     sg_mutex_lock(bell->mutex);
-    while (vj_window_least(w, flag) < value) sg_cond_wait(bell->changed, bell->mutex);
+    while (vj_window_min(w, flag) < value) sg_cond_wait(bell->changed, bell->mutex);
     sg_mutex_unlock(bell->mutex);
 }

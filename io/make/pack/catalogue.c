@@ -187,7 +187,7 @@ static vj_status read_manifests(builder *b, const vj_config *config, const char 
         VJ_TRY(vj_manifest_read(names, b->classes, dataset, dataset->name, scratch, add_source, b));
     }
     warn_of_useless_ids(b);
-    VJ_TRY(vj_class_names_settle(b->classes, names->label_names));
+    VJ_TRY(vj_class_names_number(b->classes, names->label_names));
     return read_held_out_videos(b, &config->pack.held_out_videos, scratch);
 }
 

@@ -147,7 +147,7 @@ static vj_status settle(vj_label_classes *c, const char *label)
     return VJ_OK;
 }
 
-vj_status vj_class_names_settle(vj_class_names *names, char label_names[][VJ_LABEL_NAME])
+vj_status vj_class_names_number(vj_class_names *names, char label_names[][VJ_LABEL_NAME])
 {
     for (int l = 0; l < VJ_MAX_LABELS; l++) VJ_TRY(settle(&names->of[l], label_names[l]));
     return VJ_OK;

@@ -1,7 +1,7 @@
 /*
  * Collects the class names found in manifests, separately for each label of the store, and numbers them. While lists
  * are read, a class is identified by its place: its index in the order in which names were first read. When all lists
- * are read, vj_class_names_settle() assigns the numbers stored in the clip store: those fixed by a file of labels, or
+ * are read, vj_class_names_number() assigns the numbers stored in the clip store: those fixed by a file of labels, or
  * else 0, 1, 2 ... in the byte order of the names. So the numbers do not depend on the order of files or lists. The
  * names are held in memory, at most VJ_MAX_CLASSES a label.
  */
@@ -46,12 +46,12 @@ int32_t vj_class_names_find(const vj_class_names *names, int label, const char *
 int32_t vj_class_names_of_number(const vj_class_names *names, int label, int64_t number);
 
 /** Assign the final numbers to all classes; afterwards `of_number` is complete. `label_names` are used in messages. */
-vj_status vj_class_names_settle(vj_class_names *names, char label_names[][VJ_LABEL_NAME]);
+vj_status vj_class_names_number(vj_class_names *names, char label_names[][VJ_LABEL_NAME]);
 
 /** Return whether, for all labels, every class's number equals its place. */
 int vj_class_names_are_in_order(const vj_class_names *names);
 
-/** Return the name of the class with this number, "" if there is none. Only after vj_class_names_settle(). */
+/** Return the name of the class with this number, "" if there is none. Only after vj_class_names_number(). */
 const char *vj_class_names_name(const vj_class_names *names, int label, int64_t number);
 
 /**

@@ -60,7 +60,7 @@ typedef vj_status vj_media_sink(void *user, const vj_media *media);
 
 /**
  * Read one list or walk one folder, and pass each file to `sink`. Adds to `names` and `classes`. A label given as a
- * class name is passed on as the class's place in `classes` until vj_class_names_settle() numbers the classes. Memory
+ * class name is passed on as the class's place in `classes` until vj_class_names_number() numbers the classes. Memory
  * is bounded, except for the class names and the names in the one folder being walked. The folder `scratch`, which has
  * the caller's scratch files, is not walked. Refuses, naming list and line: entries that do not follow the format, a
  * list that names no file, and a list whose labels differ from those of earlier lists of the same dataset. Not

@@ -61,7 +61,7 @@ static vj_status prepare(packer *p, int dry_run, int *done)
     int write = !dry_run && !vj_recipe_store_exists(store);
     if (write) {
         VJ_TRY(vj_clips_make_folder(store));
-        VJ_TRY(vj_lease_take(&p->lease, store));
+        VJ_TRY(vj_lease_acquire(&p->lease, store));
         write = !vj_recipe_store_exists(store); /* another job may have finished it meanwhile */
     }
     VJ_TRY(read_lists(p, write));
@@ -85,7 +85,7 @@ static void set_layouts(packer *p)
 }
 
 /* Log the labels; those without class names only if `all`. */
-static void say_classes(const packer *p, int all)
+static void log_classes(const packer *p, int all)
 {
     const vj_media_names *names = &p->summary->names;
     for (int l = 0; p->rank == 0 && l < names->label_count; l++) {
@@ -98,7 +98,7 @@ static void say_classes(const packer *p, int all)
     }
 }
 
-static void say_plan(const packer *p)
+static void log_plan(const packer *p)
 {
     const vj_catalogue_summary *s = p->summary;
     const vj_config *c = p->config;
@@ -109,7 +109,7 @@ static void say_plan(const packer *p)
         vj_log("  %s: %lld files, %lld of them held out by id, %lld listed before%s", s->names.dataset_names[d],
                (long long)s->of_dataset[d].files, (long long)s->of_dataset[d].held_out_ids,
                (long long)s->of_dataset[d].listed_twice, drop ? " and dropped" : "");
-    say_classes(p, 1);
+    log_classes(p, 1);
     if (s->held_out_videos > 0)
         vj_log("  compared with the looks of %lld held-out videos", (long long)s->held_out_videos);
     vj_log("at most %lld clips of %lld frames, short side %lld, codec %s: %.4g GB in %lld shards of %.4g MB and %.0f "
@@ -146,7 +146,7 @@ static vj_status deal_shards(const packer *p, int64_t **todo, int64_t *count, in
     return status;
 }
 
-static vj_status say_how_to_go_on(const packer *p, vj_status status)
+static vj_status log_how_to_go_on(const packer *p, vj_status status)
 {
     if (status != VJ_OK)
         vj_warn(
@@ -170,7 +170,7 @@ static vj_status make_shards(const packer *p, const vj_pack_plan *plan, int *ref
     const int workers = p->config->pack.workers > 0 ? (int)p->config->pack.workers : vj_place_of(p->comm).threads;
     if (status == VJ_OK) status = vj_agree(p->comm, vj_pack_progress_begin(&progress, left_files, p->comm));
     if (status == VJ_OK) {
-        status = say_how_to_go_on(p, vj_pack_shards(plan, todo, count, workers, &progress, &here));
+        status = log_how_to_go_on(p, vj_pack_shards(plan, todo, count, workers, &progress, &here));
         if (status == VJ_OK) vj_pack_progress_end(&progress, &all);
     }
     free(todo);
@@ -191,7 +191,7 @@ static vj_status make_refused_again(const packer *p, const vj_pack_plan *plan)
     return make_shards(p, plan, &refused);
 }
 
-static void say_result(const packer *p, const vj_pack_report *report, double begin_s)
+static void log_result(const packer *p, const vj_pack_report *report, double begin_s)
 {
     double spent_s = vj_now() - begin_s;
     char *text = vj_pack_report_text(report, &p->summary->names);
@@ -204,7 +204,7 @@ static void say_result(const packer *p, const vj_pack_report *report, double beg
         line += length + (line[length] == '\n');
     }
     vj_log("  every file and reason: %s/ledger.csv", p->config->pack.store);
-    say_classes(p, 0);
+    log_classes(p, 0);
     free(text);
 }
 
@@ -212,9 +212,9 @@ static vj_status commit(const packer *p, const vj_pack_plan *plan, double begin_
 {
     vj_pack_report *report = vj_calloc(1, sizeof *report);
     if (!report) return vj_raise(VJ_ERR_MEMORY, "no memory for the summary");
-    vj_status status = say_how_to_go_on(p, vj_pack_commit(plan, report));
+    vj_status status = log_how_to_go_on(p, vj_pack_commit(plan, report));
     if (status == VJ_OK) vj_catalogue_remove(p->config->pack.store);
-    if (status == VJ_OK) say_result(p, report, begin_s);
+    if (status == VJ_OK) log_result(p, report, begin_s);
     if (status == VJ_OK && report->clips == 0)
         status =
             vj_raise(VJ_ERR_FORMAT, "no clip could be made from %lld files: see %s/ledger.csv; to start anew remove %s",
@@ -235,7 +235,7 @@ static vj_status pack_store(const packer *p)
     int refused = 0;
     char *config_text = vj_config_text(p->config);
     const vj_place place = vj_place_of(p->comm);
-    vj_place_say(&place, p->comm, "");
+    vj_place_log(&place, p->comm, "");
     vj_status status = config_text ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     p->clips->config_text = config_text;
     status = vj_agree(p->comm, status);
@@ -264,7 +264,7 @@ static vj_status run(packer *p, int dry_run)
         vj_log("%s is packed already, from the same lists with the same settings: nothing to do",
                p->config->pack.store);
     else if (dry_run)
-        say_plan(p);
+        log_plan(p);
     else
         return pack_store(p);
     return VJ_OK;

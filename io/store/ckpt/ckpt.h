@@ -114,7 +114,7 @@ void vj_ckpt_lend(vj_ckpt_writer *writer, void *memory, vj_ckpt_copied copied, v
  */
 void vj_ckpt_keep(vj_ckpt_writer *writer, int64_t keep, int64_t keep_every);
 /** From now on, check that this lease of the folder is still held before a checkpoint is published. */
-void vj_ckpt_guard(vj_ckpt_writer *writer, const vj_lease_seal *lease);
+void vj_ckpt_set_lease(vj_ckpt_writer *writer, const vj_lease_seal *lease);
 
 /**
  * Begin DIR/step_<state->step>.h5. `dir` must exist; the state is the same on all ranks. get() is called on the calling

@@ -142,7 +142,7 @@ void vj_ckpt_keep(vj_ckpt_writer *writer, int64_t keep, int64_t keep_every)
     writer->keep_every = keep_every;
 }
 
-void vj_ckpt_guard(vj_ckpt_writer *writer, const vj_lease_seal *lease)
+void vj_ckpt_set_lease(vj_ckpt_writer *writer, const vj_lease_seal *lease)
 {
     writer->lease = *lease;
 }

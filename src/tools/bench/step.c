@@ -292,7 +292,7 @@ vj_status vj_bench_step(vj_bench_work *work)
     vj_status status = c && m ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a measurement");
     if (status == VJ_OK) *c = *work->config;
     if (status == VJ_OK) status = choose_batch(c, work);
-    if (status == VJ_OK) status = vj_precision_settle(c, work->comm);
+    if (status == VJ_OK) status = vj_precision_choose(c, work->comm);
     if (status == VJ_OK) status = vj_step_open(&step, c, work->comm);
     if (status == VJ_OK) status = run(work, step, &from, m);
     close_source(&from);

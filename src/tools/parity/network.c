@@ -124,7 +124,7 @@ vj_status vj_parity_network_run(vj_parity_network *n, double *losses, double *pe
 {
     VJ_TRY(vj_model_microbatch(n->model, &(vj_input){.pixels = n->clips}, &n->lists, n->batch, 0));
     double asked[VJ_MAX_MASKS + 1];
-    vj_model_ask_losses(n->model, asked);
+    vj_model_download_losses(n->model, asked);
     VJ_TRY(vj_sync(n->model->be));
     vj_model_losses(n->model, asked, losses, penalty);
     for (int i = 0; i < n->masks; i++) losses[i] *= n->masks;

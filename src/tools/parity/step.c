@@ -92,7 +92,7 @@ static vj_status update(vj_parity_network *n, vj_optimizer *optimizer, const vj_
 {
     double losses[VJ_MAX_MASKS], penalty, norm[2];
     VJ_TRY(vj_parity_network_run(n, losses, &penalty));
-    vj_optimizer_ask_norms(optimizer);
+    vj_optimizer_download_norms(optimizer);
     VJ_TRY(vj_sync(n->model->be));
     vj_optimizer_norms(optimizer, norm);
     past->loss[k] = 0;

@@ -36,7 +36,7 @@ typedef struct {
 vj_machine vj_machine_from(const vj_config *config);
 
 /** Replace train.precision "auto" by what it would be on the machine of section cluster (train/precision.h). */
-void vj_machine_settle_precision(vj_config *config);
+void vj_machine_choose_precision(vj_config *config);
 
 /* ------------------------------------------------------------------------------------------------ packing */
 

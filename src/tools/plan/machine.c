@@ -14,7 +14,7 @@ static const double gpu_usable = 0.95;
 /* If bf16 products are faster than fp32 products by this factor, the hardware has instructions for them. */
 static const double has_bf16 = 1.25;
 
-void vj_machine_settle_precision(vj_config *c)
+void vj_machine_choose_precision(vj_config *c)
 {
     const bool gpus = c->cluster.gpus_per_node > 0;
     if (strcmp(c->train.precision, "auto") != 0) return;

@@ -197,7 +197,7 @@ static int64_t next_divisor(int64_t n, int64_t value, int step, int64_t most)
 }
 
 /* Write the text "12.3 GB a node, 3.4 more than a job may use". */
-static void say_excess(const search *s, const vj_train_layout *l, char *text, size_t bytes)
+static void describe_excess(const search *s, const vj_train_layout *l, char *text, size_t bytes)
 {
     const vj_machine *m = s->machine;
     const bool of_gpu = m->gpus > 0 && l->gpu_bytes > m->gpu_memory_bytes;
@@ -213,7 +213,7 @@ static void compare(const search *s, const vj_train_layout *best, const vj_train
     int used = 0;
     char excess[96];
     const bool gpus = s->machine->gpus > 0;
-    say_excess(s, l, excess, sizeof excess);
+    describe_excess(s, l, excess, sizeof excess);
     if (!fits(s, l)) used = snprintf(verdict, VJ_FORECAST_REASON, "does not fit, %s; ", excess);
     used += snprintf(
         verdict + used, VJ_FORECAST_REASON - (size_t)used, "%+.1f %% time, %+.1f GB a %s", 100 * (time - 1),
@@ -278,7 +278,7 @@ static const char *largest_part(const vj_memory *m)
 static void judge_best(const search *s, vj_forecast *f)
 {
     char excess[96];
-    say_excess(s, &f->layout[0], excess, sizeof excess);
+    describe_excess(s, &f->layout[0], excess, sizeof excess);
     if (s->as_given && f->fits)
         snprintf(f->verdict[0], VJ_FORECAST_REASON, "as configured: it fits");
     else if (s->as_given)

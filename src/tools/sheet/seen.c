@@ -56,7 +56,7 @@ static void to_bytes(uint8_t *rgb, const float *pixels, int64_t plane)
         for (int c = 0; c < 3; c++) rgb[3 * i + c] = (uint8_t)lrintf(255.0F * pixels[c * plane + i]);
 }
 
-vj_status vj_seen_look(vj_seen *s, int64_t sample, const uint8_t *frames, int height, int width)
+vj_status vj_seen_prepare(vj_seen *s, int64_t sample, const uint8_t *frames, int height, int width)
 {
     static const double as_it_is[3] = {0, 0, 0}, unit[3] = {1, 1, 1};
     const vj_config *c = s->config;

@@ -15,7 +15,7 @@ typedef struct {
     int frames, side; /* side of the crop in pixels */
     float *pixels;    /* [3, frames, side, side] scratch, owned */
 
-    /* Of the clip in the last vj_seen_look(); owned. */
+    /* Of the clip in the last vj_seen_prepare(); owned. */
     int64_t sample;
     vj_crop crop;
     uint8_t *rgb; /* [frames, side, side, 3] */
@@ -34,11 +34,11 @@ void vj_seen_release(vj_seen *seen);
 vj_status vj_seen_samples(const vj_seen *seen, const vj_clips *clips, int64_t first, int64_t count, int64_t *samples);
 
 /** Crop the frames u8 [T, height, width, 3] of sample number `sample`, and draw its masks. */
-vj_status vj_seen_look(vj_seen *seen, int64_t sample, const uint8_t *frames, int height, int width);
+vj_status vj_seen_prepare(vj_seen *seen, int64_t sample, const uint8_t *frames, int height, int width);
 
 /**
  * In picture u8 [side, side, 3] darken the patches that mask `mask` hides in frame `t` of the clip in the last
- * vj_seen_look(). Patches that the predictor must predict are hatched; those that are in neither list, because lists
+ * vj_seen_prepare(). Patches that the predictor must predict are hatched; those that are in neither list, because lists
  * were cut, are plain.
  */
 void vj_seen_mask(const vj_seen *seen, int mask, int t, uint8_t *picture, int side);

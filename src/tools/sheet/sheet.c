@@ -163,7 +163,7 @@ static vj_status draw_masks(sheet *s, int64_t k, int height, int width)
         write_line(s, vj_sheet_top(k, 1, s->rows), 1, pale, "  see it soon");
         return VJ_OK;
     }
-    VJ_TRY(vj_seen_look(&s->seen, s->samples[k], s->clip, height, width));
+    VJ_TRY(vj_seen_prepare(&s->seen, s->samples[k], s->clip, height, width));
     for (int mask = 0; mask < s->view_row - 1; mask++) {
         const int below = vj_sheet_top(k, mask + 1, s->rows);
         write_mask(s, below, mask);
