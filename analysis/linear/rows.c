@@ -17,8 +17,8 @@
 
 /*
  * On a Xeon with AVX-512, beside a load of 15 to 20, more rows in a block or other depths were slower: blocks of 16
- * rows 0.90, of 24 0.85 of this, depths of 112 or 352 instead of 176 0.95 to 1.0; groups of 192 columns 0.75. Without
- * copying rows it would be 1.2 times as fast, with panels from the first-level cache too 1.35 times.
+ * rows 0.90, of 24 0.85 of this, depths of 112 or 352 instead of 176 0.95 to 1.0; groups of 192 columns 0.75. With the
+ * matrix of projections on small pages it was 0.85 to 0.95 as fast. Other schemes: tests/bench/RESULTS.md.
  */
 enum { GROUP = 96, BLOCK_ROWS = 8 };
 

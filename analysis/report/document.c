@@ -210,15 +210,29 @@ void vj_table_text(vj_table *table, const char *format, ...)
     va_end(arguments);
 }
 
+static void add_number(vj_table *table, double value, const char *text)
+{
+    vj_cell *cell = add_cell(table);
+    cell->text = vj_report_copy(text);
+    cell->number = value;
+    cell->is_number = true;
+}
+
 void vj_table_number(vj_table *table, double value, int decimals)
 {
     char text[400] = "";
     if (isfinite(value)) snprintf(text, sizeof text, fabs(value) < 1e15 ? "%.*f" : "%.*g", decimals, value);
     if (isinf(value)) snprintf(text, sizeof text, value > 0 ? "inf" : "-inf");
-    vj_cell *cell = add_cell(table);
-    cell->text = vj_report_copy(text);
-    cell->number = value;
-    cell->is_number = true;
+    add_number(table, value, text);
+}
+
+void vj_table_seconds(vj_table *table, double seconds)
+{
+    char text[32];
+    vj_document_column *column = &table->columns[table->cell_count % table->column_count];
+    VJ_ASSERT(strcmp(column->unit, "s") == 0);
+    column->units_in_cells = true;
+    add_number(table, seconds, isnan(seconds) ? "" : vj_duration(seconds, text));
 }
 
 void vj_row_text(vj_table *table, const char *heading, const char *format, ...)
@@ -234,6 +248,12 @@ void vj_row_number(vj_table *table, const char *heading, const char *unit, doubl
 {
     find_column(table, VJ_RIGHT, heading, unit);
     vj_table_number(table, value, decimals);
+}
+
+void vj_row_seconds(vj_table *table, const char *heading, double seconds)
+{
+    find_column(table, VJ_RIGHT, heading, "s");
+    vj_table_seconds(table, seconds);
 }
 
 void vj_table_highlight(vj_table *table)

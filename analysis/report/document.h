@@ -60,12 +60,16 @@ void vj_table_text(vj_table *table, const char *format, ...) VJ_PRINTF(2, 3);
 /** Add a cell with a number, shown with `decimals` digits after the point, and in CSV with all digits. NaN: empty cell.
  */
 void vj_table_number(vj_table *table, double value, int decimals);
+/** Add a cell with a time, shown as vj_duration() does, and in CSV as a number of seconds. The column's unit must be
+ * "s". NaN: empty cell. */
+void vj_table_seconds(vj_table *table, double seconds);
 /**
  * Add the next cell together with its heading, instead of calling vj_table_column(). All rows must have the same cells.
  * Those of the first row create the columns: texts are aligned left, numbers right.
  */
 void vj_row_text(vj_table *table, const char *heading, const char *format, ...) VJ_PRINTF(3, 4);
 void vj_row_number(vj_table *table, const char *heading, const char *unit, double value, int decimals);
+void vj_row_seconds(vj_table *table, const char *heading, double seconds);
 /** Emphasise the cell that was added last, for example the best of its column. */
 void vj_table_highlight(vj_table *table);
 

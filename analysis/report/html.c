@@ -41,7 +41,8 @@ static void put_table(FILE *out, const vj_table *table)
     for (int c = 0; c < table->column_count; c++) {
         fprintf(out, "<th scope=\"col\"%s>", table->columns[c].align == VJ_RIGHT ? " class=\"r\"" : "");
         vj_put_html(out, table->columns[c].heading);
-        if (*table->columns[c].unit) put_element(out, "small", table->columns[c].unit);
+        if (*table->columns[c].unit && !table->columns[c].units_in_cells)
+            put_element(out, "small", table->columns[c].unit);
         fputs("</th>", out);
     }
     fputs("</tr></thead>\n<tbody>", out);

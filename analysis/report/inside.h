@@ -27,6 +27,7 @@ typedef struct {
 typedef struct {
     vj_align align;
     char *heading, *unit;
+    bool units_in_cells; /* `unit` is that of the numbers in CSV; in texts each cell has its own */
 } vj_document_column;
 
 struct vj_table {

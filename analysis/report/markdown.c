@@ -22,7 +22,8 @@ static void put_table(FILE *out, const vj_table *table)
     if (*table->caption) put_line(out, "", table->caption, "\n\n");
     for (int c = 0; c < table->column_count; c++) {
         put_line(out, c ? " | " : "| ", table->columns[c].heading, "");
-        if (*table->columns[c].unit) put_line(out, " (", table->columns[c].unit, ")");
+        if (*table->columns[c].unit && !table->columns[c].units_in_cells)
+            put_line(out, " (", table->columns[c].unit, ")");
     }
     fputs(" |\n", out);
     for (int c = 0; c < table->column_count; c++) fputs(table->columns[c].align == VJ_RIGHT ? "|--:" : "|---", out);

@@ -37,13 +37,10 @@ static const char *heading_of(const char *key, char *heading, size_t bytes)
 {
     static const struct {
         const char *suffix, *unit, *alone; /* `alone`: the heading if the name is nothing but its unit */
-    } units[] = {{"clips_per_s", "clips/s", "speed"},
-                 {"gb_s", "GB/s", "memory"},
-                 {"gflops", "GFLOP/s", "arithmetic"},
-                 {"gflop", "GFLOP", "arithmetic"},
-                 {"mib", "MiB", "memory"},
-                 {"percent", "%", "share"},
-                 {"s", "s", "time"}};
+    } units[] = {{"clips_per_s", "clips/s", "speed"}, {"clips_s", "clips/s", "speed"},  {"files_s", "files/s", "speed"},
+                 {"frames_s", "frames/s", "speed"},   {"mb_s", "MB/s", "speed"},        {"gb_s", "GB/s", "memory"},
+                 {"gflops", "GFLOP/s", "arithmetic"}, {"gflop", "GFLOP", "arithmetic"}, {"mib", "MiB", "memory"},
+                 {"percent", "%", "share"},           {"seconds", "s", "time"},         {"s", "s", "time"}};
     const char *unit = "";
     size_t used = strlen(key);
     for (size_t u = 0; u < sizeof units / sizeof units[0] && !*unit; u++) {
@@ -73,15 +70,24 @@ static void look_at(const json_t *value, double *largest, bool *whole)
 
 /* ------------------------------------------------------------------------------------------------ rows */
 
-static void put_cells(vj_table *t, const json_t *value, bool timing, bool text, int decimals)
+static void put_number(vj_table *t, const json_t *value, bool seconds, int decimals)
+{
+    if (seconds)
+        vj_table_seconds(t, number_of(value));
+    else
+        vj_table_number(t, number_of(value), decimals);
+}
+
+/* seconds: the unit of the cells' columns is "s". */
+static void put_cells(vj_table *t, const json_t *value, bool timing, bool text, bool seconds, int decimals)
 {
     static const char *const parts[] = {"median", "min", "max"};
-    for (int i = 0; timing && i < 3; i++) vj_table_number(t, number_of(json_object_get(value, parts[i])), decimals);
+    for (int i = 0; timing && i < 3; i++) put_number(t, json_object_get(value, parts[i]), seconds, decimals);
     if (timing) return;
     if (text)
         vj_table_text(t, "%s", json_is_string(value) ? json_string_value(value) : "");
     else
-        vj_table_number(t, number_of(value), decimals);
+        put_number(t, value, seconds, decimals);
 }
 
 /* Return whether a key is left out because KEY_spread has more information: "phases" if there is "phases_spread". */
@@ -99,10 +105,11 @@ static void put_rows(vj_document *document, const json_t *rows, const char *key,
     const char *column;
     json_t *value, *row;
     int decimals[COLUMNS], count = 0;
+    bool seconds[COLUMNS];
+    const bool phases = strncmp(key, "phases", strlen("phases")) == 0; /* whose columns do not name their unit, s */
     size_t i;
     char csv[KEY], heading[KEY], head[KEY + 16];
     const char *of_all = heading_of(key, heading, sizeof heading);
-    if (strncmp(key, "phases", strlen("phases")) == 0) of_all = "s"; /* the columns do not say it */
     snprintf(csv, sizeof csv, "%s-%s", name, key);
     snprintf(head, sizeof head, *of_all ? "%s, in %s" : "%s%s", heading, of_all);
     vj_table *t = vj_document_table(document, csv, head);
@@ -112,8 +119,10 @@ static void put_rows(vj_document *document, const json_t *rows, const char *key,
         bool whole = true;
         if (count == COLUMNS) break;
         json_array_foreach(rows, i, row) look_at(json_object_get(row, column), &largest, &whole);
-        decimals[count++] = decimals_for(largest, whole);
         const char *unit = heading_of(column, heading, sizeof heading);
+        if (phases && json_is_real(value)) unit = "s";
+        seconds[count] = strcmp(unit, "s") == 0;
+        decimals[count++] = decimals_for(largest, whole);
         vj_table_column(t, json_is_string(value) ? VJ_LEFT : VJ_RIGHT, heading, unit);
         for (const char *const *part = (const char *const[]){"min", "max", NULL}; is_timing(value) && *part; part++) {
             snprintf(head, sizeof head, "%s %s", heading, *part);
@@ -126,7 +135,9 @@ static void put_rows(vj_document *document, const json_t *rows, const char *key,
         json_object_foreach(json_array_get(rows, 0), column, value)
         {
             if (c == count) break;
-            put_cells(t, json_object_get(row, column), is_timing(value), json_is_string(value), decimals[c++]);
+            put_cells(t, json_object_get(row, column), is_timing(value), json_is_string(value), seconds[c],
+                      decimals[c]);
+            c++;
         }
     }
 }
@@ -154,7 +165,7 @@ static void put_object(vj_document *document, const json_t *object, const char *
     json_object_foreach((json_t *)object, part, value)
     {
         vj_table_text(t, "%s", part);
-        put_cells(t, value, timing, false, decimals_for(largest, whole));
+        put_cells(t, value, timing, false, strcmp(unit, "s") == 0, decimals_for(largest, whole));
     }
 }
 
@@ -171,11 +182,17 @@ void vj_page_report(vj_document *document, const json_t *report, const char *nam
         if (!list) list = vj_document_list(document);
         char heading[KEY];
         const char *unit = heading_of(key, heading, sizeof heading);
+        const bool seconds = strcmp(unit, "s") == 0;
+        char text[3][32];
         if (json_is_string(value))
             vj_list_put(list, heading, "%s", json_string_value(value));
         else if (is_timing(value))
-            vj_list_put(list, heading, "%.4g (%.4g to %.4g) %s", number_of(json_object_get(value, "median")),
-                        number_of(json_object_get(value, "min")), number_of(json_object_get(value, "max")), unit);
+            vj_list_put(list, heading, "%s (%s to %s)",
+                        vj_duration(number_of(json_object_get(value, "median")), text[0]),
+                        vj_duration(number_of(json_object_get(value, "min")), text[1]),
+                        vj_duration(number_of(json_object_get(value, "max")), text[2]));
+        else if (json_is_number(value) && seconds)
+            vj_list_put(list, heading, "%s", vj_duration(json_number_value(value), text[0]));
         else if (json_is_integer(value))
             vj_list_put(list, heading, "%lld %s", (long long)json_integer_value(value), unit);
         else if (json_is_number(value))

@@ -102,7 +102,7 @@ static void add_table(vj_document *document, const vj_csv_table *csv, const colu
             vj_row_number(t, "ranks", "", s[k].ranks[i], 0);
             if (c->nodes >= 0) vj_row_number(t, "nodes", "", vj_csv_table_number(csv, r, c->nodes), 0);
             vj_row_number(t, "clips/s", "", s[k].rate[i], 1);
-            vj_row_number(t, "step", "s", vj_csv_table_number(csv, r, c->step_s), 4);
+            vj_row_seconds(t, "step", vj_csv_table_number(csv, r, c->step_s));
             vj_row_number(t, "efficiency", "%", 100.0 * s[k].efficiency[i], 1);
             if (c->cost >= 0)
                 vj_row_number(t, "cost of 1000 steps", "node hours", vj_csv_table_number(csv, r, c->cost), 3);
@@ -197,24 +197,24 @@ static void add_studies(vj_document *document, const vj_csv_table *csv, const co
 static void add_phases(vj_document *document, const vj_csv_table *csv)
 {
     static const struct {
-        const char *column, *heading, *unit;
-        int decimals; /* -1: text */
-    } shown[] = {{"study", "study", "", -1},          {"ranks", "ranks", "", 0},
-                 {"tensor", "tensor group", "", 0},   {"phase", "phase", "", -1},
-                 {"min_s", "least", "s", 4},          {"mean_s", "mean", "s", 4},
-                 {"max_s", "most", "s", 4},           {"slowest_rank", "slowest rank", "", 0},
-                 {"slowest_node", "its node", "", -1}};
+        const char *column, *heading;
+        enum { TEXT, WHOLE, SECONDS } kind;
+    } shown[] = {{"study", "study", TEXT},          {"ranks", "ranks", WHOLE},
+                 {"tensor", "tensor group", WHOLE}, {"phase", "phase", TEXT},
+                 {"min_s", "least", SECONDS},       {"mean_s", "mean", SECONDS},
+                 {"max_s", "most", SECONDS},        {"slowest_rank", "slowest rank", WHOLE},
+                 {"slowest_node", "its node", TEXT}};
     enum { SHOWN = sizeof shown / sizeof shown[0] };
-    vj_table *t =
-        vj_document_table(document, "scaling-phases", "Seconds of a phase over the ranks: each rank's median.");
+    vj_table *t = vj_document_table(document, "scaling-phases", "Time of a phase over the ranks: each rank's median.");
     for (int64_t r = 0; r < csv->rows; r++)
         for (int k = 0; k < SHOWN; k++) {
             const int column = vj_csv_table_column(csv, shown[k].column);
-            if (shown[k].decimals < 0)
+            if (shown[k].kind == TEXT)
                 vj_row_text(t, shown[k].heading, "%s", vj_csv_table_text(csv, r, column));
+            else if (shown[k].kind == SECONDS)
+                vj_row_seconds(t, shown[k].heading, vj_csv_table_number(csv, r, column));
             else
-                vj_row_number(t, shown[k].heading, shown[k].unit, vj_csv_table_number(csv, r, column),
-                              shown[k].decimals);
+                vj_row_number(t, shown[k].heading, "", vj_csv_table_number(csv, r, column), 0);
         }
 }
 

@@ -28,10 +28,10 @@ static bool is_run(const char *path)
 
 /* ------------------------------------------------------------------------------------------------ the first table */
 
-static double hours_of(const vj_recorded *run)
+static double trained_s(const vj_recorded *run)
 {
     const vj_curve *step_s = vj_recorded_curve(run, "step_s");
-    return step_s && step_s->numbers > 0 ? step_s->sum / 3600.0 : NAN;
+    return step_s && step_s->numbers > 0 ? step_s->sum : NAN;
 }
 
 static double recent_of(const vj_recorded *run, const char *column)
@@ -40,11 +40,11 @@ static double recent_of(const vj_recorded *run, const char *column)
     return curve ? curve->recent : NAN;
 }
 
-/* Return the remaining hours at the rate of the last steps. */
-static double hours_left(const vj_recorded *run)
+/* Return the remaining seconds at the rate of the last steps. */
+static double left_s(const vj_recorded *run)
 {
     if (run->state == VJ_RUN_COMPLETE || run->planned <= run->last_step || run->rows == 0) return NAN;
-    return (double)(run->planned - run->last_step) * recent_of(run, "step_s") / 3600.0;
+    return (double)(run->planned - run->last_step) * recent_of(run, "step_s");
 }
 
 static int restarts_of(const vj_recorded *run)
@@ -66,8 +66,8 @@ static void put_where(vj_table *table, const vj_recorded *run)
     vj_row_number(table, "loss", "", recent_of(run, "loss"), 4);
     vj_row_number(table, "effective rank", "", rank ? rank->last : NAN, 1);
     vj_row_number(table, "clips/s", "", recent_of(run, "clips_per_s"), 1);
-    vj_row_number(table, "trained", "hours", hours_of(run), 2);
-    vj_row_number(table, "to go", "hours", hours_left(run), 2);
+    vj_row_seconds(table, "trained", trained_s(run));
+    vj_row_seconds(table, "to go", left_s(run));
     vj_row_number(table, "restarts", "", run->history_count > 0 ? restarts_of(run) : NAN, 0);
     vj_row_number(table, "bad steps", "", rows ? (double)run->bad_steps.total : NAN, 0);
     vj_row_number(table, "failed checkpoints", "", rows ? (double)run->failed_checkpoints.total : NAN, 0);

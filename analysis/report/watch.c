@@ -28,21 +28,11 @@ static const char *grouped(int64_t number, char text[TEXT])
     return text;
 }
 
-/* Format a duration like "42 s", "7 min", "9 h 05 min", "3 d 04 h". */
+/* Format a time of whole seconds; NaN is "-". */
 static const char *duration(double seconds, char text[TEXT])
 {
-    const long long s = (long long)seconds;
-    if (isnan(seconds))
-        snprintf(text, TEXT, "-");
-    else if (s < 100)
-        snprintf(text, TEXT, "%lld s", s);
-    else if (s < 6000)
-        snprintf(text, TEXT, "%lld min", s / 60);
-    else if (s < 48 * 3600)
-        snprintf(text, TEXT, "%lld h %02lld min", s / 3600, s / 60 % 60);
-    else
-        snprintf(text, TEXT, "%lld d %02lld h", s / 86400, s / 3600 % 24);
-    return text;
+    if (isnan(seconds)) return strcpy(text, "-");
+    return vj_duration(floor(seconds), text);
 }
 
 /* Format a local time like "Mon 30 Nov 21:10". */

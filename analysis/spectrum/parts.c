@@ -204,8 +204,9 @@ void vj_progress_add(vj_progress *p, int64_t clips)
     if (now - p->last < 5.0 || p->done == 0) return;
     p->last = now;
     const double share = (double)p->done / (double)p->mine, spent = now - p->start, done = share * (double)p->all;
-    vj_log("%s: %3.0f %%, %.0f of %lld clips read, in all passes, %.3g clips/s, %.0f s left", p->name, 100.0 * share,
-           done, (long long)p->all, done / spent, spent / share - spent);
+    char left[32];
+    vj_log("%s: %3.0f %%, %.0f of %lld clips read, in all passes, %.3g clips/s, %s left", p->name, 100.0 * share, done,
+           (long long)p->all, done / spent, vj_duration(spent / share - spent, left));
 }
 
 void vj_progress_end(const vj_progress *p)

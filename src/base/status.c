@@ -5,6 +5,7 @@
 #include "base/status.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -246,12 +247,16 @@ void vj_sleep(double seconds)
 const char *vj_duration(double seconds, char text[32])
 {
     static const struct {
-        double seconds;
+        double least, seconds; /* the unit is used from `least` seconds on */
         const char *name;
-    } units[] = {{86400, "days"}, {3600, "hours"}, {60, "minutes"}, {1, "s"}};
+    } units[] = {{2 * 86400, 86400, "days"}, {2 * 3600, 3600, "hours"}, {2 * 60, 60, "minutes"},
+                 {0.9995, 1, "s"},           {0.0009995, 1e-3, "ms"},   {0, 1e-6, "us"}};
+    const int last = sizeof units / sizeof units[0] - 1;
     int u = 0;
-    while (u < 3 && seconds < 2 * units[u].seconds) u++;
-    snprintf(text, 32, "%.3g %s", seconds / units[u].seconds, units[u].name);
+    while (u < last && fabs(seconds) < units[u].least) u++;
+    if (seconds == 0.0 || !isfinite(seconds)) u = 3; /* "0 s", "nan s" */
+    const double value = seconds / units[u].seconds;
+    snprintf(text, 32, fabs(value) < 999.5 ? "%.3g %s" : "%.5g %s", value, units[u].name);
     return text;
 }
 

@@ -111,7 +111,8 @@ double vj_now(void);
 /** Sleep for so many seconds, less if a signal arrives. */
 void vj_sleep(double seconds);
 
-/** Write a time in words into `text`, which is returned: "24 s", "3.5 minutes", "7.2 hours", "12 days". */
+/** Write a time with a unit that suits it into `text`, which is returned: "30 us", "4.2 ms", "24 s", "3.5 minutes",
+ * "7.2 hours", "12 days". */
 const char *vj_duration(double seconds, char text[32]);
 
 /** Allocate `bytes` zeroed, 64-byte aligned; NULL (never reported) when there is none. Free with free(). */

@@ -163,10 +163,11 @@ static void log_progress(vj_evaluation *e, double *logged_s)
     if (e->rank != 0 || now - *logged_s < 5.0) return;
     *logged_s = now;
     const double epochs = (double)(e->epochs - e->epoch) - (double)e->place / (double)e->stream_count;
+    char left[32];
     vj_log("evaluate: epoch %lld of %lld, %3.0f %% of it, %.1f samples/s, %.1f %% of the time waiting for %s, at "
-           "most %.0f s left to train",
+           "most %s left to train",
            (long long)e->epoch + 1, (long long)e->epochs, 100.0 * (double)e->place / (double)e->stream_count, rate,
-           100.0 * e->waited_s / spent_s, what(e), epochs * (double)e->stream_count / rate);
+           100.0 * e->waited_s / spent_s, what(e), vj_duration(epochs * (double)e->stream_count / rate, left));
 }
 
 void vj_eval_poll(vj_evaluation *e, int64_t rounds, int *stop, bool *write)

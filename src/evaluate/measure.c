@@ -195,11 +195,12 @@ static vj_status run_round(pass *p)
 static void log_progress(const pass *p, int64_t from, double begin, double *logged_s)
 {
     const double now = vj_now(), rate = (double)(p->list.place - from) / (now - begin);
+    char left[32];
     if (now - *logged_s < 5.0) return;
     *logged_s = now;
-    vj_log("evaluate: measured %3.0f %% of %lld %s samples, %.1f samples/s, %.0f s left",
+    vj_log("evaluate: measured %3.0f %% of %lld %s samples, %.1f samples/s, %s left",
            100.0 * (double)p->list.place / (double)p->list.count, (long long)p->list.count, p->list.name, rate,
-           (double)(p->list.count - p->list.place) / rate);
+           vj_duration((double)(p->list.count - p->list.place) / rate, left));
 }
 
 static void log_done(const pass *p, int64_t from, double begin)

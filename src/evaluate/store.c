@@ -268,12 +268,13 @@ static vj_status encode_batch(unit *u, vj_batch *clips, int64_t first, int64_t c
 static void log_progress(const vj_evaluation *e, progress *p)
 {
     const double now = vj_now(), spent_s = now - p->began_s, rate = (double)p->done / spent_s;
+    char left[32];
     if (e->rank != 0 || now - p->logged_s < 5.0) return;
     p->logged_s = now;
     vj_log("evaluate: features of %3.0f %% of %lld samples are stored, %.1f samples/s, %.1f %% of the time waiting for "
-           "clips, %.0f s left to store",
+           "clips, %s left to store",
            100.0 * (double)p->done / (double)p->all, (long long)p->all, rate, 100.0 * p->waited_s / spent_s,
-           (double)(p->all - p->done) / rate);
+           vj_duration((double)(p->all - p->done) / rate, left));
 }
 
 static int asked_to_stop(vj_evaluation *e)

@@ -65,9 +65,10 @@ static void log_progress(void *listener, double share)
     progress *p = listener;
     const double now = vj_now(), done = p->done + share * p->job;
     if (now - p->logged_s < 5.0) return;
+    char spent[32], left[32];
     p->logged_s = now;
-    vj_log("probe: %3.0f %% in %.0f s, %.0f s left", 100.0 * done / p->all, now - p->began_s,
-           (now - p->began_s) * (p->all - done) / done);
+    vj_log("probe: %3.0f %% in %s, %s left", 100.0 * done / p->all, vj_duration(now - p->began_s, spent),
+           vj_duration((now - p->began_s) * (p->all - done) / done, left));
 }
 
 static vj_status train_one(vj_campaign *c, vj_backend *be, const vj_job *job, progress *p)
@@ -106,6 +107,7 @@ static vj_status train_one(vj_campaign *c, vj_backend *be, const vj_job *job, pr
 static vj_status train_mine(vj_campaign *c, vj_backend *be)
 {
     const double now = vj_now();
+    char spent[32];
     progress p = {.began_s = now, .logged_s = now};
     for (int64_t i = 0; i < c->job_count; i++)
         if (c->jobs[i].rank == c->rank) p.all += c->jobs[i].cost;
@@ -120,7 +122,7 @@ static vj_status train_mine(vj_campaign *c, vj_backend *be)
         vj_samples_forget(&c->train[e]);
         vj_samples_forget(&c->validation[e]);
     }
-    vj_log("probe: trained in %.0f s", vj_now() - now);
+    vj_log("probe: trained in %s", vj_duration(vj_now() - now, spent));
     return VJ_OK;
 }
 

@@ -114,8 +114,10 @@ static vj_status compare_all(vj_differences *d, const encoders *e, vj_notes *not
             VJ_TRY(compare_two(d, e, &e->encoder[a], &e->encoder[b], notes));
             if (vj_now() - logged_s < 10.0) continue;
             logged_s = vj_now();
-            vj_log("results: %lld of %lld pairs of encoders compared, about %.0f s left", (long long)done + 1,
-                   (long long)pairs, (logged_s - began_s) / (double)(done + 1) * (double)(pairs - done - 1));
+            char left[32];
+            vj_log("results: %lld of %lld pairs of encoders compared, about %s left", (long long)done + 1,
+                   (long long)pairs,
+                   vj_duration((logged_s - began_s) / (double)(done + 1) * (double)(pairs - done - 1), left));
         }
     return VJ_OK;
 }

@@ -90,9 +90,10 @@ static vj_status encode(vj_embedding *e, const vj_batch *batch, int64_t first)
 static void log_progress(const vj_embedding *e, int64_t done, int64_t mine, double start, double waited_s)
 {
     const double spent_s = vj_now() - start, rate = (double)done / spent_s;
-    vj_log("embed: %3.0f %% of %lld clips, %.0f clips/s, %.0f %% of the time waiting for clips, %.0f s left",
+    char left[32];
+    vj_log("embed: %3.0f %% of %lld clips, %.0f clips/s, %.0f %% of the time waiting for clips, %s left",
            100.0 * (double)done / (double)mine, (long long)e->frozen.n, rate * e->frozen.size,
-           100.0 * waited_s / spent_s, (double)(mine - done) / rate);
+           100.0 * waited_s / spent_s, vj_duration((double)(mine - done) / rate, left));
 }
 
 /* After this many batches the ranks tell each other of damage, so that none encodes for long what will not be used. */

@@ -96,9 +96,10 @@ static vj_status write_videos(const task *t, const vj_material *material, vj_spl
         double now = vj_now();
         if (now >= next_line) {
             /* All ranks have equal shares, so rank 0's progress is that of all. */
-            vj_log("%s: %lld of %lld videos, %.0f videos/s, about %.0f s left", split_names[split], (long long)number,
+            char left[32];
+            vj_log("%s: %lld of %lld videos, %.0f videos/s, about %s left", split_names[split], (long long)number,
                    (long long)count, (double)number / (now - begin),
-                   (now - begin) * (double)(count - number) / (double)number);
+                   vj_duration((now - begin) * (double)(count - number) / (double)number, left));
             next_line = now + 5;
         }
     }
@@ -173,6 +174,7 @@ static void log_missing_encoders(void)
 static vj_status make_split(const task *t, vj_split_kind split, const vj_run *run)
 {
     double begin = vj_now();
+    char spent[32];
     vj_material material;
     vj_status status = vj_material_read(&material, t->media, split);
     if (status == VJ_OK) status = write_videos(t, &material, split, run);
@@ -180,8 +182,8 @@ static vj_status make_split(const task *t, vj_split_kind split, const vj_run *ru
     if (status == VJ_OK && run->rank == 0) status = write_lists(t, &material, split);
     vj_material_release(&material);
     if (status == VJ_OK)
-        vj_log("%s: %lld videos in %.0f s, list %s/%s.csv", split_names[split], (long long)t->videos[split],
-               vj_now() - begin, t->out, split_names[split]);
+        vj_log("%s: %lld videos in %s, list %s/%s.csv", split_names[split], (long long)t->videos[split],
+               vj_duration(vj_now() - begin, spent), t->out, split_names[split]);
     return status;
 }
 

@@ -175,7 +175,8 @@ vj_status vj_run_log_step(vj_run_log *record, int64_t number, int64_t samples, i
 
 void vj_run_log_done(const vj_run_log *record)
 {
-    vj_log("done: %lld steps in %.1f s, peak memory of a rank %.0f MiB, at most %.0f MiB of it activations",
-           (long long)(record->steps - record->begin_step), vj_now() - record->begin_s,
+    char spent[32];
+    vj_log("done: %lld steps in %s, peak memory of a rank %.0f MiB, at most %.0f MiB of it activations",
+           (long long)(record->steps - record->begin_step), vj_duration(vj_now() - record->begin_s, spent),
            (double)vj_peak_bytes() / 1048576.0, (double)record->step->model->used_bytes / 1048576.0);
 }

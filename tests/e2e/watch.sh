@@ -27,7 +27,7 @@ make_store train.clips 40
 pretrain 1 run --set train.stop_after=12 >/dev/null
 shows 'run  complete' run
 shows 'step 12 of 12  100\.0 %  █' run
-shows 'checkpoint of step 12, [0-9]+ (s|min) ago; failed 0; bad steps 0; roll-backs 0' run
+shows 'checkpoint of step 12, [0-9.]+ (s|minutes) ago; failed 0; bad steps 0; roll-backs 0' run
 shows 'loss 0\.' run
 shows 'effective rank [0-9]' run
 [[ $(wc -l <screen.log) -le 30 ]] || fail "the screen has more lines than the window: $(wc -l <screen.log)"
@@ -84,7 +84,7 @@ os.mkdir('control\033[2Jname')
 PYTHON
 shows 'going  running: process 7 on elsewhere, batch job 4711' going
 shows 'step 20,000 of 30,000   66\.7 %' going
-shows '0\.5 s a step, 64 clips/s; done in 83 min, on [A-Z]' going
+shows '0\.5 s a step, 64 clips/s; done in 83\.3 minutes, on [A-Z]' going
 shows 'HUNG' hung
 shows 'ALARM: no progress for 40[0-9][0-9] s' hung
 shows 'ALARM: the job was killed: it was process 7' killed

@@ -5,7 +5,7 @@
 static const struct {
     int R, N, K;
 } shapes[] = {{1, 1, 1},     {7, 33, 5},     {65, 35, 384}, {50, 144, 48}, {97, 96, 385},
-              {33, 20, 801}, {1, 2100, 770}, {9, 7, 1},     {2, 4200, 3}};
+              {33, 20, 801}, {1, 2100, 770}, {9, 7, 1},     {2, 4200, 3},  {203, 48, 96}};
 enum { SHAPES = sizeof shapes / sizeof shapes[0] };
 
 static void check_forward(vj_backend *be, bool rounded, int R, int N, int K)

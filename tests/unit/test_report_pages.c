@@ -148,12 +148,38 @@ static void plain_for_terminals(void **state)
     free(text);
 }
 
+static void durations(void **state)
+{
+    static const struct {
+        double seconds;
+        const char *text;
+    } cases[] = {{0, "0 s"},
+                 {3.04e-5, "30.4 us"},
+                 {0.00099949, "999 us"},
+                 {0.0009996, "1 ms"},
+                 {0.0421, "42.1 ms"},
+                 {0.9996, "1 s"},
+                 {24, "24 s"},
+                 {119.6, "120 s"},
+                 {255, "4.25 minutes"},
+                 {7200, "2 hours"},
+                 {86400, "24 hours"},
+                 {12 * 86400, "12 days"},
+                 {4321.0 * 86400, "4321 days"},
+                 {-60, "-60 s"}};
+    char text[32];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_string_equal(vj_duration(cases[i].seconds, text), cases[i].text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names),     cmocka_unit_test(plain_for_terminals),
         cmocka_unit_test(csv_forms), cmocka_unit_test(csv_broken),
         cmocka_unit_test(results),   cmocka_unit_test(diverted),
+        cmocka_unit_test(durations),
     };
     return cmocka_run_group_tests(tests, make_file, remove_file);
 }

@@ -50,16 +50,17 @@ static vj_pack_progress_counts sum(const vj_pack_progress *p)
 static void speak(vj_pack_progress *p)
 {
     double now = vj_now(), spent = now - p->begin_s;
+    char text[32];
     if (now < p->next_s) return;
     p->next_s = now + SPEAK_EVERY_S;
     vj_pack_progress_counts all = sum(p);
     if (all.files == 0) { /* for long films no rate is known yet */
-        vj_log("packed none of %lld files in %.0f s", (long long)p->total, spent);
+        vj_log("packed none of %lld files in %s", (long long)p->total, vj_duration(spent, text));
         return;
     }
-    vj_log("packed %.0f of %lld files, %.0f clips: %.1f files/s, %.1f MB/s, about %.0f s left", all.files,
+    vj_log("packed %.0f of %lld files, %.0f clips: %.1f files/s, %.1f MB/s, about %s left", all.files,
            (long long)p->total, all.clips, all.files / spent, all.bytes / 1e6 / spent,
-           spent * ((double)p->total - all.files) / all.files);
+           vj_duration(spent * ((double)p->total - all.files) / all.files, text));
 }
 
 void vj_pack_progress_wait(vj_pack_progress *p)

@@ -72,18 +72,17 @@ VJ_INLINE int64_t queries_next(pack_mode mode, int64_t left)
 VJ_INLINE void panels_times(pack_mode mode, float *t, int64_t ldt, const float *a, const float *b, int64_t rows,
                             int64_t depth, int nv, bool accumulate)
 {
-    const int step = pack_rows(mode);
-    for (int64_t i = 0; i < rows; i += step)
-        VJ_CPU(tile)(mode, rows - i, nv, depth, a + i * depth, b, t + i * ldt, ldt, accumulate, NULL, NULL, 0);
+    VJ_CPU(tile)(mode, rows, nv, depth, a, pack_rows(mode) * depth, b, t, ldt, accumulate, NULL);
 }
 
-/* The same for `a` stored by rows, a_row lanes apart; adds to t. */
-VJ_INLINE void rows_times(pack_mode mode, float *t, int64_t ldt, const float *a, int64_t a_row, const float *b,
-                          int64_t rows, int64_t depth, int nv)
+/* Prefetch `count` rows from row `first` on, those of the next tile of queries: they are short and far apart. */
+static void ask_queries(matrix m, int64_t first, int64_t count, int d)
 {
-    const int step = tile_rows_of(mode, nv);
-    for (int64_t i = 0; i < rows; i += step)
-        VJ_CPU(tile_rows)(mode, rows - i, nv, depth, a + i * a_row, a_row, b, t + i * ldt, ldt, true);
+    const int64_t bytes = vj_type_bytes(m.type), line = LINE * (int64_t)sizeof(float);
+    for (int64_t i = first; i < first + count; i++) {
+        const char *row = (const char *)m.at + i * m.stride * bytes;
+        for (int64_t x = 0; x < d * bytes; x += line) __builtin_prefetch(row + x, 0, 3);
+    }
 }
 
 /* Pack the keys (or values) with their width as the depth: a panel row is a key. */
@@ -252,6 +251,7 @@ VJ_INLINE void forward_head(pack_mode mode, const head *hd, matrix out, float *l
     for (int64_t query = 0, n; query < hd->S; query += n) {
         n = queries_next(mode, hd->S - query);
         const int nv = (int)parts(n, LANES);
+        ask_queries(hd->q, query + n, least(n, hd->S - query - n), d);
         VJ_CPU(pack_b_rows)(m->q, 0, below(hd->q, query), n, d, mode);
 
         vf most[NV], sum[NV], fade[NV];
@@ -477,6 +477,8 @@ VJ_INLINE void backward_head(pack_mode mode, const head *hd, matrix dq, matrix d
         float lse2[MOST_STRIPS * NR], mean[MOST_STRIPS * NR];
         for (int s = 0; s < strips; s++) {
             const int64_t at = query + s * nq, n = least(nq, hd->S - at);
+            for (int i = 0; i < 3; i++)
+                ask_queries(i == 0 ? hd->q : i == 1 ? dout : out, at + n, least(nq, hd->S - at - n), d);
             query_terms(lse2 + s * nq, mean + s * nq, lse + at * heads, heads, below(dout, at), below(out, at), n, nq,
                         d);
             VJ_CPU(pack_b_rows)(m->q + s * depth * nq, 0, below(hd->q, at), n, d, mode);
@@ -497,10 +499,12 @@ VJ_INLINE void backward_head(pack_mode mode, const head *hd, matrix dq, matrix d
             }
             for (int dim = 0; dim < d; dim += nq) {
                 const int nv = (int)parts(least(nq, d - dim), LANES);
-                rows_times(mode, m->dv + key * m->width + dim, m->width, m->p_rows, m->row, m->g_over + dim * lanes, kn,
-                           lanes, nv);
-                rows_times(mode, m->dk + key * m->width + dim, m->width, m->ds_rows, m->row, m->q_over + dim * lanes,
-                           kn, lanes, nv);
+                VJ_CPU(tile_rows)
+                (mode, kn, nv, lanes, m->p_rows, m->row, m->g_over + dim * lanes, m->dv + key * m->width + dim,
+                 m->width, true, NULL);
+                VJ_CPU(tile_rows)
+                (mode, kn, nv, lanes, m->ds_rows, m->row, m->q_over + dim * lanes, m->dk + key * m->width + dim,
+                 m->width, true, NULL);
             }
         }
         for (int s = 0; s < strips; s++)

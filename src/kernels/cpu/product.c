@@ -1,10 +1,11 @@
 /*
  * The matrix product behind all linear layers: packed, blocked, register-tiled (Goto, van de Geijn 2008).
  *
- * One operand is shared: all threads together pack it whole, once. It is the one with fewer rows or columns, so that it
- * is small next to the result. The other is cut into private blocks that fit a second-level cache. Each free thread
- * takes the next block, packs it for itself, and multiplies it with the shared operand, panel by panel. So large
- * operands are read from memory once, and a thread that lost its core for a while only takes fewer blocks.
+ * One operand is shared: all threads together pack it whole, once. It is the one with fewer rows or columns (or B, if
+ * rows of A are multiplied where they are), so that it is small next to the result. The other is cut into private
+ * blocks that fit a second-level cache. Each free thread takes the next block, packs it for itself, and multiplies it
+ * with the shared operand, panel by panel. So large operands are read from memory once, and a thread that lost its core
+ * for a while only takes fewer blocks.
  *
  * One thread sums an element of the result over the depth in a fixed order: it does not depend on the number of
  * threads.
@@ -29,8 +30,10 @@ enum {
     RUN = 192,                 /* columns of the result written together, */
     TILES_RUN = 96,            /* fewer with tiles: they are so fast that sums have to stay in that cache */
     HEIGHT = 32,               /* rows of it for which a panel of B is used while it is in the first-level cache */
-    GROUP = 8,                 /* units of the shared operand packed together */
-    SHARE = 2                  /* a block is at most 1 / (SHARE * threads) of what is left */
+    NARROW = 2,                /* B of a product in place takes at most 1 / NARROW of the second-level cache */
+    IN_PLACE = MR <= 4 && LANES > MR, /* not with more rows, whose addresses would not fit the registers */
+    GROUP = 8,                        /* units of the shared operand packed together */
+    SHARE = 2                         /* a block is at most 1 / (SHARE * threads) of what is left */
 };
 
 /* How one product is cut. */
@@ -45,7 +48,9 @@ typedef struct {
     int a_unit, b_unit;  /* rows and columns of a panel */
     int64_t a_units, b_units;
     bool share_a;
-    int64_t private_units; /* in the largest private block */
+    bool in_place;         /* rows of A are multiplied where they are: they are not packed */
+    int64_t taken_units;   /* units of the private operand that a thread takes at a time, at most */
+    int64_t private_units; /* of them in the largest private block */
     int64_t whole;         /* private blocks are multiples of this many units */
     float *shared;
 } plan;
@@ -82,21 +87,31 @@ static void pack_units(const plan *pl, bool of_a, float *to, int64_t unit, int64
     }
 }
 
-/* Multiply one unit of A with one unit of B over one block of depth. Meanwhile the next unit of A, at a_next, and
- * `ahead` floats at `next` are prefetched. */
-static void multiply_units(const plan *pl, int64_t rows, int64_t columns, int64_t depth, const float *a, const float *b,
-                           float *t, int64_t ldt, bool accumulate, const float *a_next, const float *next,
-                           int64_t ahead)
-{
-    const int nv = (int)parts(columns, LANES);
-    VJ_CPU(tile)(pl->mode, rows, nv, depth, a, b, t, ldt, accumulate, a_next, next, ahead);
-}
-
 /* Return the floats between the rows of a strip. A tile's rows must not lie at multiples of a power of two, where the
  * first-level cache has few places for them. */
 static int64_t strip_stride(pack_mode mode, int64_t columns)
 {
     return columns + (in_tiles(mode) ? LINE : 0);
+}
+
+/* Return the first value of a unit of A in this span, for rows that are multiplied in place. */
+static const float *in_place_at(const plan *pl, int64_t unit)
+{
+    return (const float *)pl->product->a.data + unit * pl->a_unit * pl->product->K + pl->from;
+}
+
+/* Multiply `rows` rows of A, from unit ua on, with a panel of B over a block of depth that begins at `value`. The rows
+ * are packed at `a`, or (in_place) only those of a last unit that is not whole, since nothing may be read behind them.
+ */
+static void multiply_panel(const plan *pl, int64_t ua, int64_t rows, int64_t value, int64_t depth, const float *a,
+                           const float *b, int nv, float *t, int64_t ldt, bool accumulate, const prefetch *ahead)
+{
+    const int64_t stride = pl->panel_lanes * pl->a_unit, K = pl->product->K;
+    const int64_t units = pl->in_place ? rows / pl->a_unit : 0, done = units * pl->a_unit;
+    if (units > 0)
+        VJ_CPU(tile_rows)(pl->mode, done, nv, depth, in_place_at(pl, ua) + value, K, b, t, ldt, accumulate, ahead);
+    if (done < rows) VJ_CPU(tile)
+    (pl->mode, rows - done, nv, depth, a + units * stride, stride, b, t + done * ldt, ldt, accumulate, ahead);
 }
 
 /* Compute a rectangle of the result: na units of A from unit ua on, packed at `a`, times nb units of B. */
@@ -107,25 +122,28 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
     const int64_t row = ua * pl->a_unit, rows = least(na * pl->a_unit, g->M - row);
     const int64_t column = ub * pl->b_unit, columns = least(nb * pl->b_unit, g->N - column);
     const int64_t stride = strip_stride(pl->mode, nb * pl->b_unit);
-    /* Prefetch the next block of depth of the shared operand's units, or the units that follow: they are in memory. */
-    const float *const shared = pl->share_a ? a : b;
-    const int64_t width = pl->share_a ? pl->a_unit : pl->b_unit, units = pl->share_a ? na : nb;
-    const int64_t passes = pl->share_a ? nb : na; /* how often each shared unit is used */
-    int64_t done = 0;                             /* lanes of depth */
+    int64_t done = 0; /* lanes of depth */
     for (int64_t q = 0; q < pl->blocks; q++) {
-        const int64_t depth = pack_depth(pl->mode, values_in(pl, q)), piece = parts(width * depth, passes);
-        for (int64_t j = 0; j < nb; j++)
-            for (int64_t i = 0; i < na; i++) {
-                const int64_t unit = pl->share_a ? i : j, pass = pl->share_a ? j : i;
-                const int64_t ahead =
-                    q + 1 < pl->blocks ? unit * pl->panel_lanes + done + depth : (unit + units) * pl->panel_lanes;
-                multiply_units(
-                    pl, least(pl->a_unit, rows - i * pl->a_unit), least(pl->b_unit, columns - j * pl->b_unit), depth,
-                    a + (i * pl->panel_lanes + done) * pl->a_unit, b + (j * pl->panel_lanes + done) * pl->b_unit,
-                    strip + i * pl->a_unit * stride + j * pl->b_unit, stride, q > 0,
-                    a + ((i + 1 < na ? i + 1 : 0) * pl->panel_lanes + done) * pl->a_unit,
-                    shared + ahead * width + pass * piece, piece);
-            }
+        const int64_t depth = pack_depth(pl->mode, values_in(pl, q));
+        /* Prefetch the next block of depth of the shared operand's units, or the units that follow: they are in memory.
+         * Each is used several times, and a part of it is prefetched each time. */
+        const int64_t a_ahead = q + 1 < pl->blocks ? done + depth : na * pl->panel_lanes;
+        const int64_t b_ahead = q + 1 < pl->blocks ? done + depth : nb * pl->panel_lanes;
+        const int64_t a_piece = parts(pl->a_unit * depth, nb), b_piece = parts(pl->b_unit * depth, na);
+        for (int64_t j = 0; j < nb; j++) {
+            const prefetch of_a = {a + a_ahead * pl->a_unit + j * a_piece, a_piece, pl->panel_lanes * pl->a_unit};
+            const prefetch of_b = {b + (j * pl->panel_lanes + b_ahead) * pl->b_unit, b_piece, b_piece};
+            /* In place: the rows of A that follow, since B is in the second-level cache anyway. */
+            const int64_t rows_piece = parts(rows * g->K, pl->blocks * nb * na);
+            const prefetch of_rows = {in_place_at(pl, ua + na) + (q * nb + j) * na * rows_piece, rows_piece,
+                                      rows_piece};
+            const int nv = (int)parts(least(pl->b_unit, columns - j * pl->b_unit), LANES);
+            multiply_panel(pl, ua, rows, q * pl->values, depth, a + done * pl->a_unit,
+                           b + (j * pl->panel_lanes + done) * pl->b_unit, nv, strip + j * pl->b_unit, stride, q > 0,
+                           pl->in_place  ? &of_rows
+                           : pl->share_a ? &of_a
+                                         : &of_b);
+        }
         done += depth;
     }
     VJ_CPU(finish_sums)(g, strip, stride, row, rows, column, columns, pl->more);
@@ -148,6 +166,20 @@ static int64_t units_of_lines(int b_unit)
     return units;
 }
 
+/*
+ * Return whether rows of A are multiplied where they are. Packing them takes a tenth of the time if they meet few
+ * columns. This pays for narrow products of many rows, of which B as a whole stays in the second-level cache: B is
+ * shared then, and a private block has so few rows that it and its sums stay in the first-level cache. A tile reads
+ * whole units of rows, and more if it is narrower than a unit of B.
+ */
+static bool is_in_place(const vj_backend *be, const plan *pl)
+{
+    const vj_product *g = pl->product;
+    return IN_PLACE && pl->mode == PACK_FP32 && !g->a_transposed && g->a.type == VJ_TYPE_F32 &&
+           g->N % pl->b_unit == 0 && g->M >= SHARE * HEIGHT * be->threads &&
+           g->N * pl->panel_lanes <= vj_cpu_of(be)->cache_floats / NARROW;
+}
+
 static plan cut(const vj_backend *be, const vj_product *g, int64_t from, int64_t depth, pack_mode mode)
 {
     plan pl = {.product = g, .mode = mode, .from = from, .depth = depth, .more = from + depth < g->K};
@@ -159,28 +191,30 @@ static plan cut(const vj_backend *be, const vj_product *g, int64_t from, int64_t
     pl.b_unit = pack_columns(mode);
     pl.a_units = parts(g->M, pl.a_unit);
     pl.b_units = parts(g->N, pl.b_unit);
-    pl.share_a = g->M <= g->N;
+    pl.in_place = is_in_place(be, &pl);
+    pl.share_a = g->M <= g->N && !pl.in_place;
     const int width = pl.share_a ? pl.b_unit : pl.a_unit;
     const int64_t units = pl.share_a ? pl.b_units : pl.a_units;
     const int64_t waiting = in_tiles(mode) && !pl.share_a ? TILES_RUN : 0; /* sums of a row of the block */
     const int64_t fit = private_lanes(be, mode) / ((pl.panel_lanes + waiting) * width);
     pl.whole = pl.share_a ? units_of_lines(pl.b_unit) : 1;
     const int64_t most = least(fit > 1 ? fit : 1, parts(units, SHARE * be->threads));
-    pl.private_units = most > pl.whole ? most / pl.whole * pl.whole : most;
+    pl.taken_units = pl.private_units = most > pl.whole ? most / pl.whole * pl.whole : most;
+    if (pl.in_place) pl.private_units = least(most, parts(HEIGHT, pl.a_unit));
     return pl;
 }
 
 /* Take the next private block for a thread; returns its units. Blocks get smaller towards the end, so that all threads
  * finish at about the same time. */
-static int64_t take_units(int64_t *taken, int64_t units, const plan *pl, int threads, int64_t *first)
+static int64_t take_units(int64_t *given, int64_t units, const plan *pl, int threads, int64_t *first)
 {
     int64_t count;
 #pragma omp critical(vj_product_units)
     {
-        count = least(pl->private_units, parts(parts(units - *taken, SHARE * threads), pl->whole) * pl->whole);
-        count = least(count, units - *taken);
-        *first = *taken;
-        *taken += count;
+        count = least(pl->taken_units, parts(parts(units - *given, SHARE * threads), pl->whole) * pl->whole);
+        count = least(count, units - *given);
+        *first = *given;
+        *given += count;
     }
     return count;
 }
@@ -194,6 +228,25 @@ static int64_t together_of(const plan *pl)
 {
     if (!pl->share_a) return parts(in_tiles(pl->mode) ? TILES_RUN : RUN, pl->b_unit);
     return PAIR_DEPTH > 1 && pl->mode != PACK_FP32 ? 1 : parts(HEIGHT, pl->a_unit);
+}
+
+/* Multiply a private block, `count` units from `first` on, with the whole shared operand. */
+static void multiply_block(const plan *pl, int64_t first, int64_t count, float *own, float *strip)
+{
+    const int64_t together = together_of(pl), shared_units = pl->share_a ? pl->a_units : pl->b_units;
+    const int64_t shared_unit = (pl->share_a ? pl->a_unit : pl->b_unit) * pl->panel_lanes;
+    if (!pl->in_place)
+        pack_units(pl, !pl->share_a, own, first, count);
+    else if ((first + count) * pl->a_unit > pl->product->M) /* the last unit is not whole */
+        pack_units(pl, true, own + (count - 1) * pl->a_unit * pl->panel_lanes, first + count - 1, 1);
+    for (int64_t s = 0; s < shared_units; s += together) {
+        const float *shared = pl->shared + s * shared_unit;
+        const int64_t run = least(together, shared_units - s);
+        if (pl->share_a)
+            multiply_rectangle(pl, s, run, shared, first, count, own, strip);
+        else
+            multiply_rectangle(pl, first, count, own, s, run, shared, strip);
+    }
 }
 
 static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t depth)
@@ -211,7 +264,7 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
     pl.shared = vj_scratch(be, shared_units * shared_unit + LANES + be->threads * (own_floats + strip_floats));
     if (!pl.shared) return;
     float *rooms = pl.shared + parts(shared_units * shared_unit, LANES) * LANES;
-    int64_t taken = 0;
+    int64_t given = 0; /* units of the private operand that threads have taken */
 
 #pragma omp parallel num_threads(be->threads) if (be->threads > 1)
     {
@@ -220,17 +273,9 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
 #pragma omp for schedule(dynamic)
         for (int64_t s = 0; s < shared_units; s += GROUP)
             pack_units(&pl, pl.share_a, pl.shared + s * shared_unit, s, least(GROUP, shared_units - s));
-        for (int64_t first, count; (count = take_units(&taken, units, &pl, be->threads, &first)) > 0;) {
-            pack_units(&pl, !pl.share_a, own, first, count);
-            for (int64_t s = 0; s < shared_units; s += together) {
-                const float *shared = pl.shared + s * shared_unit;
-                const int64_t run = least(together, shared_units - s);
-                if (pl.share_a)
-                    multiply_rectangle(&pl, s, run, shared, first, count, own, strip);
-                else
-                    multiply_rectangle(&pl, first, count, own, s, run, shared, strip);
-            }
-        }
+        for (int64_t first, taken; (taken = take_units(&given, units, &pl, be->threads, &first)) > 0;)
+            for (const int64_t end = first + taken; first < end; first += pl.private_units)
+                multiply_block(&pl, first, least(pl.private_units, end - first), own, strip);
         vstreamed();
         vtiles_end();
     }

@@ -9,9 +9,8 @@ enum { STEPS = 4 };
 enum { STEPS = 1 };
 #endif
 
-/* What is prefetched meanwhile: a panel of A into the first-level cache, and from `next` `floats` floats in each STEPS
- * steps into the second.
- */
+/* What is prefetched during a tile: a panel of A into the first-level cache, and from `next` `floats` floats in each
+ * STEPS steps into the second. */
 typedef struct {
     const float *a, *next;
     int64_t floats;
@@ -34,11 +33,6 @@ VJ_INLINE void ask(int mr, coming *c)
     __builtin_prefetch(c->next, 0, 2);
     c->a += mr * STEPS;
     c->next += c->floats;
-}
-
-VJ_INLINE coming coming_of(const float *a, int64_t depth, const float *a_next, const float *next, int64_t ahead)
-{
-    return (coming){a_next ? a_next : a, next ? next : a, next ? ahead * STEPS / depth : 0};
 }
 
 /* One step of the depth. Element (i, p) of A is at a[i * a_row + p * a_step]. */
@@ -82,44 +76,62 @@ VJ_INLINE void tile_body(int mr, int nv, bool pairs, int64_t a_row, int a_step, 
         for (int j = 0; j < nv; j++) vstore(row_of_t + j * LANES, sum[i * nv + j]);
 }
 
-VJ_INLINE void by_width(int mr, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth, const float *a,
-                        const float *b, float *t, int64_t ldt, bool accumulate, coming c)
+/* Compute all tiles of nv vectors, of up to MR rows each, and whole ones but for the last. */
+VJ_INLINE void tiles(int64_t rows, int nv, bool pairs, int64_t a_row, int a_step, int64_t a_panel, int b_row,
+                     int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate,
+                     prefetch ahead)
+{
+    const float *const first = a;
+    const int64_t floats = ahead.floats * STEPS / depth;
+    for (; rows > 0; rows -= MR, a += a_panel, t += MR * ldt, ahead.at += ahead.step) {
+        const coming c = {rows > MR ? a + a_panel : first, ahead.at, floats};
+        if (!ASKS) vprefetch(ahead.at, ahead.floats);
+        if (MR > 8 && rows > 8)
+            tile_body(MR, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
+        else if (MR > 4 && rows > 4)
+            tile_body(8, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
+        else
+            tile_body(4, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
+    }
+}
+
+VJ_INLINE void by_width(int64_t rows, int nv, bool pairs, int64_t a_row, int a_step, int64_t a_panel, int b_row,
+                        int64_t depth, const float *a, const float *b, float *t, int64_t ldt, bool accumulate,
+                        prefetch ahead)
 {
     if (nv == 1)
-        tile_body(mr, 1, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
+        tiles(rows, 1, pairs, a_row, a_step, a_panel, b_row, depth, a, b, t, ldt, accumulate, ahead);
     else if (nv == 2 || NV == 2)
-        tile_body(mr, 2, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
+        tiles(rows, 2, pairs, a_row, a_step, a_panel, b_row, depth, a, b, t, ldt, accumulate, ahead);
     else if (NV > 3 && nv == 3)
-        tile_body(mr, 3, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
+        tiles(rows, 3, pairs, a_row, a_step, a_panel, b_row, depth, a, b, t, ldt, accumulate, ahead);
     else if (NV > 4 && nv == 4)
-        tile_body(mr, 4, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
+        tiles(rows, 4, pairs, a_row, a_step, a_panel, b_row, depth, a, b, t, ldt, accumulate, ahead);
     else if (NV > 5 && nv == 5)
-        tile_body(mr, 5, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
+        tiles(rows, 5, pairs, a_row, a_step, a_panel, b_row, depth, a, b, t, ldt, accumulate, ahead);
     else
-        tile_body(mr, NV, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
+        tiles(rows, NV, pairs, a_row, a_step, a_panel, b_row, depth, a, b, t, ldt, accumulate, ahead);
 }
 
-VJ_INLINE void by_size(int64_t rows, int nv, bool pairs, int64_t a_row, int a_step, int b_row, int64_t depth,
-                       const float *a, const float *b, float *t, int64_t ldt, bool accumulate, coming c)
-{
-    if (MR > 8 && rows > 8)
-        by_width(MR, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
-    else if (MR > 4 && rows > 4)
-        by_width(8, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
-    else
-        by_width(4, nv, pairs, a_row, a_step, b_row, depth, a, b, t, ldt, accumulate, c);
-}
+/* With few registers a tile of nv < NV vectors has more than MR rows, so that as many sums are in progress at a time.
+ */
+enum { TALL = MR * NV <= 12 };
 
-/* Compute a tile of few vectors and more than MR rows, up to tile_rows_of(). */
+/* Compute all tiles of one or two vectors with A stored by rows. */
 VJ_INLINE void tall(int64_t rows, int nv, bool pairs, int64_t a_row, int64_t depth, const float *a, const float *b,
-                    float *t, int64_t ldt, bool accumulate, coming c)
+                    float *t, int64_t ldt, bool accumulate)
 {
-    if (nv == 1 && rows > 2 * MR)
-        tile_body(MR * NV, 1, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate, c);
-    else if (nv == 1)
-        tile_body(2 * MR, 1, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate, c);
-    else
-        tile_body(MR * NV / 2, 2, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate, c);
+    const coming none = {0};
+    const int whole = MR * NV / nv;
+    for (; rows > 0; rows -= whole, a += whole * a_row, t += whole * ldt)
+        if (rows > 2 * MR && whole > 2 * MR)
+            tile_body(MR * NV, 1, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate, none);
+        else if (rows > MR && nv == 1)
+            tile_body(2 * MR, 1, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate, none);
+        else if (rows > MR)
+            tile_body(MR * NV / 2, 2, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate, none);
+        else
+            tile_body(MR, nv, pairs, a_row, 1, NR, depth, a, b, t, ldt, accumulate, none);
 }
 
 #if defined(VJ_HAS_AMX)
@@ -150,49 +162,54 @@ VJ_INLINE void parts_by_size(int64_t rows, int nv, int64_t depth, const float *a
         vtiles_parts(1, 1, depth, a, a_row, a_step, a_part, b, t, ldt, accumulate);
 }
 
-void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t,
-                  int64_t ldt, bool accumulate, const float *a_next, const float *next, int64_t ahead)
+void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, int64_t a_panel, const float *b,
+                  float *t, int64_t ldt, bool accumulate, const prefetch *ahead)
 {
-    (void)a_next; /* not needed: prefetches would take slots from the tiles' own loads */
-    if (mode == PACK_PAIRS)
-        tiles_by_size(rows, nv, depth, a, PAIR_DEPTH, PAIR_MR * PAIR_DEPTH, b, t, ldt, accumulate, next, ahead);
-    else
-        parts_by_size(rows, nv, depth / PARTS, a, PAIR_DEPTH, PAIR_MR * PAIR_DEPTH, depth / PARTS * PAIR_MR, b, t, ldt,
-                      accumulate);
+    prefetch next = ahead ? *ahead : (prefetch){.at = a};
+    for (; rows > 0; rows -= PAIR_MR, a += a_panel, t += PAIR_MR * ldt, next.at += next.step)
+        if (mode == PACK_PAIRS)
+            tiles_by_size(rows, nv, depth, a, PAIR_DEPTH, PAIR_MR * PAIR_DEPTH, b, t, ldt, accumulate, next.at,
+                          next.floats);
+        else
+            parts_by_size(rows, nv, depth / PARTS, a, PAIR_DEPTH, PAIR_MR * PAIR_DEPTH, depth / PARTS * PAIR_MR, b, t,
+                          ldt, accumulate);
 }
 
 void VJ_CPU(tile_rows)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row,
-                       const float *b, float *t, int64_t ldt, bool accumulate)
+                       const float *b, float *t, int64_t ldt, bool accumulate, const prefetch *ahead)
 {
-    if (mode == PACK_PAIRS)
-        tiles_by_size(rows, nv, depth, a, a_row, PAIR_DEPTH, b, t, ldt, accumulate, NULL, 0);
-    else
-        parts_by_size(rows, nv, depth / PARTS, a, a_row, PAIR_DEPTH, a_row / PARTS, b, t, ldt, accumulate);
+    (void)ahead; /* only where rows of A are multiplied in place, which tiles do not */
+    for (; rows > 0; rows -= PAIR_MR, a += PAIR_MR * a_row, t += PAIR_MR * ldt)
+        if (mode == PACK_PAIRS)
+            tiles_by_size(rows, nv, depth, a, a_row, PAIR_DEPTH, b, t, ldt, accumulate, NULL, 0);
+        else
+            parts_by_size(rows, nv, depth / PARTS, a, a_row, PAIR_DEPTH, a_row / PARTS, b, t, ldt, accumulate);
 }
 
 #else
 
-void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, const float *b, float *t,
-                  int64_t ldt, bool accumulate, const float *a_next, const float *next, int64_t ahead)
+void VJ_CPU(tile)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, int64_t a_panel, const float *b,
+                  float *t, int64_t ldt, bool accumulate, const prefetch *ahead)
 {
-    if (!ASKS) vprefetch(next, ahead);
-    const coming c = coming_of(a, depth, a_next, next, ahead);
+    const prefetch next = ahead ? *ahead : (prefetch){.at = a};
     if (mode == PACK_PAIRS)
-        by_size(rows, nv, true, 1, MR, PAIR_NR, depth, a, b, t, ldt, accumulate, c);
+        by_width(rows, nv, true, 1, MR, a_panel, PAIR_NR, depth, a, b, t, ldt, accumulate, next);
     else
-        by_size(rows, nv, false, 1, MR, NR, depth, a, b, t, ldt, accumulate, c);
+        by_width(rows, nv, false, 1, MR, a_panel, NR, depth, a, b, t, ldt, accumulate, next);
 }
 
 void VJ_CPU(tile_rows)(pack_mode mode, int64_t rows, int nv, int64_t depth, const float *a, int64_t a_row,
-                       const float *b, float *t, int64_t ldt, bool accumulate)
+                       const float *b, float *t, int64_t ldt, bool accumulate, const prefetch *ahead)
 {
-    const coming none = {.a = a, .next = a};
-    if (nv < NV && rows > MR && tile_rows_of(mode, nv) > MR)
-        tall(rows, nv, mode == PACK_PAIRS, a_row, depth, a, b, t, ldt, accumulate, none);
+    const prefetch next = ahead ? *ahead : (prefetch){.at = a};
+    if (TALL && nv == 1)
+        tall(rows, 1, mode == PACK_PAIRS, a_row, depth, a, b, t, ldt, accumulate);
+    else if (TALL && nv == 2 && NV > 2)
+        tall(rows, 2, mode == PACK_PAIRS, a_row, depth, a, b, t, ldt, accumulate);
     else if (mode == PACK_PAIRS)
-        by_size(rows, nv, true, a_row, 1, PAIR_NR, depth, a, b, t, ldt, accumulate, none);
+        by_width(rows, nv, true, a_row, 1, MR * a_row, PAIR_NR, depth, a, b, t, ldt, accumulate, next);
     else
-        by_size(rows, nv, false, a_row, 1, NR, depth, a, b, t, ldt, accumulate, none);
+        by_width(rows, nv, false, a_row, 1, MR * a_row, NR, depth, a, b, t, ldt, accumulate, next);
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* Converts a report from JSON to text. Timings are recognised by their keys, and shown in a suitable unit. */
+/* Converts a report from JSON to text. Times are recognised by their keys, and shown in a suitable unit. */
 #include "bench/report.h"
 
 #include <math.h>
@@ -78,9 +78,37 @@ static void show_timing(const json_t *value, char cell[CELL])
     snprintf(cell, CELL, "%.4g / %.4g / %.4g %s", min * scale, median * scale, max * scale, unit);
 }
 
-static void show(const json_t *value, char cell[CELL])
+static bool ends_with(const char *text, size_t length, const char *end)
 {
-    if (json_is_string(value))
+    const size_t used = strlen(end);
+    return length >= used && strncmp(text + length - used, end, used) == 0;
+}
+
+double vj_key_seconds(const char *key)
+{
+    static const char *const rates[] = {"gb", "mb", "clips", "files", "frames", "samples", "per"};
+    const size_t length = strlen(key);
+    if (strcmp(key, "seconds") == 0) return 1.0;
+    if (ends_with(key, length, "_h")) return 3600.0;
+    if (!ends_with(key, length, "_s")) return 0.0;
+    for (size_t i = 0; i < sizeof rates / sizeof rates[0]; i++)
+        if (ends_with(key, length - 2, rates[i])) return 0.0;
+    return 1.0;
+}
+
+/* Return whether all numbers of an object or of rows are seconds, without a unit in their keys. */
+static bool holds_seconds(const char *key)
+{
+    return strncmp(key, "phases", strlen("phases")) == 0;
+}
+
+/* seconds: of the value's unit if it is a time, or 0. */
+static void show(const json_t *value, double seconds, char cell[CELL])
+{
+    if (json_is_real(value) && seconds > 0.0) {
+        char text[32];
+        snprintf(cell, CELL, "%s", vj_duration(seconds * json_real_value(value), text));
+    } else if (json_is_string(value))
         snprintf(cell, CELL, "%s", json_string_value(value));
     else if (json_is_integer(value))
         snprintf(cell, CELL, "%lld", (long long)json_integer_value(value));
@@ -100,7 +128,7 @@ static void print_fact(const char *key, const json_t *value, FILE *out)
         return;
     }
     if (!json_is_object(value) || is_timing(value)) {
-        show(value, cell);
+        show(value, vj_key_seconds(key), cell);
         fprintf(out, "%-20s %s\n", key, cell);
         return;
     }
@@ -109,7 +137,7 @@ static void print_fact(const char *key, const json_t *value, FILE *out)
     fprintf(out, "%s\n", key);
     json_object_foreach((json_t *)value, inner, item)
     {
-        show(item, cell);
+        show(item, holds_seconds(key) ? 1.0 : vj_key_seconds(inner), cell);
         fprintf(out, "  %-18s %s\n", inner, cell);
     }
 }
@@ -121,8 +149,8 @@ static void print_cell(const char *cell, int width, bool left, FILE *out)
     fprintf(out, "%*s%s%*s", left || blanks < 0 ? 0 : blanks, "", cell, left && blanks > 0 ? blanks : 0, "");
 }
 
-/* Columns as wide as their widest cell; numbers to the right. */
-static void print_table(const json_t *rows, FILE *out)
+/* Columns as wide as their widest cell; numbers to the right. seconds: all numbers are times. */
+static void print_table(const json_t *rows, bool seconds, FILE *out)
 {
     int width[COLUMNS], columns = 0;
     char cell[CELL];
@@ -133,7 +161,7 @@ static void print_table(const json_t *rows, FILE *out)
         VJ_ASSERT(columns < COLUMNS);
         width[columns] = vj_utf8_length(key);
         for (size_t r = 0; r < json_array_size(rows); r++) {
-            show(json_object_get(json_array_get(rows, r), key), cell);
+            show(json_object_get(json_array_get(rows, r), key), seconds ? 1.0 : vj_key_seconds(key), cell);
             if (vj_utf8_length(cell) > width[columns]) width[columns] = vj_utf8_length(cell);
         }
         columns++;
@@ -145,7 +173,7 @@ static void print_table(const json_t *rows, FILE *out)
             if (r == 0)
                 snprintf(cell, CELL, "%s", key);
             else
-                show(json_object_get(json_array_get(rows, r - 1), key), cell);
+                show(json_object_get(json_array_get(rows, r - 1), key), seconds ? 1.0 : vj_key_seconds(key), cell);
             fputs(column ? "  " : "", out);
             print_cell(cell, width[column++], json_is_string(value), out);
         }
@@ -189,7 +217,7 @@ vj_status vj_report_text(const json_t *report, FILE *out)
     {
         if (!json_is_array(value)) continue;
         fprintf(out, "\n%s%s\n", key, has_timings(value) ? " (times: min / median / max)" : "");
-        print_table(value, out);
+        print_table(value, holds_seconds(key), out);
     }
     return finish(out);
 }

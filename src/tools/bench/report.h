@@ -25,6 +25,10 @@ json_t *vj_put_object(json_t *object, const char *key);
  * have the same keys. */
 json_t *vj_put_row(json_t *object, const char *key);
 
+/** Return how many seconds the unit of a key's values has: 1 for "step_s" and "seconds", 3600 for "walltime_h", 0 if
+ * they are no times, such as those of "flops" and of the rates "gb_s" and "clips_s". */
+double vj_key_seconds(const char *key);
+
 /** Print the report. VJ_ERR_IO if that fails. */
 vj_status vj_report_json(const json_t *report, FILE *out);
 vj_status vj_report_text(const json_t *report, FILE *out);

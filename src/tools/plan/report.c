@@ -69,8 +69,10 @@ static void put_packing(json_t *report, const vj_forecast *f, const vj_config *c
         p->rank_bytes > machine->memory_bytes ? "; MORE THAN A NODE HAS: lower it, or pack.workers" : "");
     put(&s, "file_system_gb_s", 1e-9 * p->file_system_bytes_s, "wanted while all cores decode; there are %.3g",
         1e-9 * machine->filesystem_bytes_s);
-    put(&s, "walltime_h", p->walltime_s / 3600, "%s: %.3g h for the cores, %.3g h for the file system",
-        cores_last ? "bound by decoding" : "bound by the file system", p->compute_s / 3600, p->file_system_s / 3600);
+    char cores[32], file_system[32];
+    put(&s, "walltime_h", p->walltime_s / 3600, "%s: %s for the cores, %s for the file system",
+        cores_last ? "bound by decoding" : "bound by the file system", vj_duration(p->compute_s, cores),
+        vj_duration(p->file_system_s, file_system));
     put(&s, "jobs", machine->job_s > 0 ? ceil(p->walltime_s / machine->job_s) : 1,
         "of at most %.3g h; complete shards stay", machine->job_s / 3600);
 }
@@ -108,8 +110,10 @@ static void put_layout(const filling *s, const vj_forecast *f, const vj_config *
             l->gpu_bytes <= f->machine.gpu_memory_bytes ? "" : ": DOES NOT FIT");
     put(s, "memory_gb_a_node", gb * l->node_bytes, "of %.4g that a job may use%s", gb * f->machine.memory_bytes,
         l->node_bytes <= f->machine.memory_bytes ? "" : ": DOES NOT FIT");
-    put(s, "step_s", l->step_s, "products %.3g, update %.3g, sums over ranks %.3g; reading beside it %.3g",
-        l->compute_s, l->memory_s, l->tensor_s + l->sum_s, l->read_s);
+    char products[32], update[32], sums[32], reading[32];
+    put(s, "step_s", l->step_s, "products %s, update %s, sums over ranks %s; reading beside it %s",
+        vj_duration(l->compute_s, products), vj_duration(l->memory_s, update),
+        vj_duration(l->tensor_s + l->sum_s, sums), vj_duration(l->read_s, reading));
     const double per_node = 1e-9 * batch_flops / l->step_s / l->nodes;
     if (f->machine.gpus)
         put(s, "tflops", 1e-12 * batch_flops / l->step_s, "%.3g a GPU", 1e-3 * per_node / l->node_ranks);
@@ -170,7 +174,8 @@ static void put_training(json_t *report, const vj_forecast *f, const vj_config *
         (long long)w->checkpoints, (long long)c->checkpoint.keep);
     put(&s, "checkpoint_s", p->checkpoint_s, "%s; %s", c->checkpoint.async ? "in the background" : "training waits",
         machine->checkpoint_s > 0 ? "cluster.checkpoint_s" : "its size over cluster.filesystem_gb_s");
-    put(&s, "walltime_h", hours, "%.4g days; checkpoints %.3g h of it", hours / 24, p->checkpoints_s / 3600);
+    char checkpoints[32];
+    put(&s, "walltime_h", hours, "checkpoints %s of it", vj_duration(p->checkpoints_s, checkpoints));
     if (p->watch_s > 0)
         put(&s, "watch_h", p->watch_s / 3600, "of it: every %lld steps an encoder on %lld clips (watch.every)",
             (long long)c->watch.every, (long long)(2 * c->watch.clips));
@@ -263,10 +268,14 @@ void vj_forecast_report(json_t *report, const vj_forecast *f, const vj_config *c
 
 enum { CELL = 256 };
 
-/* Print a JSON value to a cell, numbers with four digits; large ones are rounded, so that they need no exponent. */
-static void show(const json_t *value, char cell[CELL])
+/* Print the value of `key` to a cell: times with a unit, other numbers with four digits; large ones are rounded, so
+ * that they need no exponent. */
+static void show(const char *key, const json_t *value, char cell[CELL])
 {
-    if (json_is_string(value))
+    char text[32];
+    if (json_is_number(value) && vj_key_seconds(key) > 0.0)
+        snprintf(cell, CELL, "%s", vj_duration(vj_key_seconds(key) * json_number_value(value), text));
+    else if (json_is_string(value))
         snprintf(cell, CELL, "%s", json_string_value(value));
     else if (json_is_integer(value))
         snprintf(cell, CELL, "%lld", (long long)json_integer_value(value));
@@ -278,7 +287,9 @@ static void show(const json_t *value, char cell[CELL])
 
 static void show_name(const char *key, char cell[CELL])
 {
-    snprintf(cell, CELL, "%s", key);
+    const char *unit =
+        vj_key_seconds(key) > 0.0 ? strrchr(key, '_') : NULL; /* of a time; it stands beside the number */
+    snprintf(cell, CELL, "%.*s", unit ? (int)(unit - key) : (int)strlen(key), key);
     for (char *c = cell; *c; c++)
         if (*c == '_') *c = ' ';
 }
@@ -293,7 +304,7 @@ static void print_section(const json_t *report, const char *name, FILE *out)
     json_object_foreach(section, key, value)
     {
         char number[CELL], label[CELL], path[CELL];
-        show(value, number);
+        show(key, value, number);
         show_name(key, label);
         snprintf(path, sizeof path, "%s.%s", name, key);
         fprintf(out, "  %-20s %14s   %s\n", label, number, json_string_value(json_object_get(how, path)));
@@ -306,7 +317,7 @@ static void show_cell(const json_t *rows, size_t r, const char *key, char cell[C
     if (r == 0)
         show_name(key, cell);
     else
-        show(json_object_get(json_array_get(rows, r - 1), key), cell);
+        show(key, json_object_get(json_array_get(rows, r - 1), key), cell);
 }
 
 static int column_width(const json_t *rows, const char *key)
