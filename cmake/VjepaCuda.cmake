@@ -59,7 +59,7 @@ function(vj_cuda_kernels dir)
   if(VJ_CUDA STREQUAL "EMULATED")
     set(cublaslt "\"${CMAKE_BINARY_DIR}/libvj_cublaslt_emulated.so\"")
   endif()
-  target_compile_definitions(vj_cuda PRIVATE "VJ_CUBLASLT_FILES=${cublaslt}")
+  target_compile_definitions(vj_cuda PRIVATE "$<$<COMPILE_LANGUAGE:C>:VJ_CUBLASLT_FILES=${cublaslt}>") # nvcc takes no commas
   if(VJ_CUDA STREQUAL "EMULATED")
     file(GLOB emulation CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/cuda_on_cpu/*.cc)
     set_source_files_properties(${cu} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
