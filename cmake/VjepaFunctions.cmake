@@ -195,6 +195,9 @@ function(vj_test)
   cmake_parse_arguments(T "" "NAME;SOURCE;LIBRARY;TIMEOUT" "COMMAND;LABELS;RANKS" ${ARGN})
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 900) # long enough for a slow or busy machine, so that only a hang fails
+    if(CMAKE_CROSSCOMPILING)
+      set(T_TIMEOUT 7200) # an emulator is about fifty times slower
+    endif()
   endif()
   if(T_SOURCE)
     add_executable(test_${T_NAME} ${T_SOURCE})
