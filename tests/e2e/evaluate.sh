@@ -140,7 +140,7 @@ mkdir run && touch run/metrics.csv
 refused 2 'run is of a pretraining' run 1 "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --train train.clips --validation val.clips
 refused 2 'set parallel.tensor=1' evaluate 2 x --set parallel.tensor=2
 evaluate 2 x --dry-run >dry.log 2>&1
-grep -Eq 'to train takes at least [0-9.]+ (s|minutes|hours|days), to measure at least [0-9.]+ ' dry.log && grep -q 'MiB' dry.log || fail "no plan: $(cat dry.log)"
+grep -Eq 'to train takes at least [0-9.]+ (us|ms|s|minutes|hours|days), to measure at least [0-9.]+ ' dry.log && grep -q 'MiB' dry.log || fail "no plan: $(cat dry.log)"
 grep -q 'are training clips' dry.log && fail "clips on both sides: $(cat dry.log)"
 run 1 "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --train train.clips,val.clips --validation val.clips --out x --dry-run >dry.log 2>&1
 grep -q '24 of the 24 validation clips of val.clips are training clips of train.clips,val.clips too' dry.log || fail "clips on both sides: $(cat dry.log)"
