@@ -59,7 +59,8 @@ for path in sorted(glob.glob(store + '/*.h5')):
 for row in csv.DictReader(open(store + '/ledger.csv')):
     row.pop('seconds')
     out.append(repr(sorted(row.items())))
-left = sorted(n for n in os.listdir(store) if not n.endswith('.h5'))
+# A rank that is killed when the store is complete leaves its lease, which means nothing there.
+left = sorted(n for n in os.listdir(store) if not n.endswith('.h5') and n != 'lease')
 print('\n'.join(out + ['beside: ' + ' '.join(left)]))
 PY
 content() { /usr/bin/python3 content.py store/s.clips; }
