@@ -46,6 +46,13 @@ static void pause_ms(int ms)
     nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L}, NULL);
 }
 
+/* Send a signal to a process. Number 0 would be all processes of the test's group. */
+static void signal_to(int process, int number)
+{
+    assert_true(process > 0);
+    assert_int_equal(kill(process, number), 0);
+}
+
 /* Check that when something happens to a working worker its file is refused, and the next file gets a new worker. */
 static void test_lost_workers(void **state)
 {
@@ -66,7 +73,7 @@ static void test_lost_workers(void **state)
         vj_decoders *d = start(&settings, 2);
         submit(d, 1, in_folder("long.mkv"));
         int first = vj_decoders_process(d, 0);
-        assert_int_equal(kill(first, ends[i].signal), 0);
+        signal_to(first, ends[i].signal);
         vj_decoded *file = next(d);
         assert_int_equal(file->source, 1);
         assert_verdict(file, ends[i].verdict);
@@ -90,7 +97,7 @@ static void test_idle_worker_lost(void **state)
     const vj_decode_settings settings = usual();
     vj_decoders *d = start(&settings, 1);
     int first = vj_decoders_process(d, 0);
-    assert_int_equal(kill(first, SIGKILL), 0);
+    signal_to(first, SIGKILL);
     pause_ms(200);
     vj_decoded *file = decode(d, 1, in_folder("after.mkv"));
     assert_verdict(file, VJ_VIDEO_OK);
@@ -279,7 +286,7 @@ static void test_parent_dies(void **state)
     close(ends[1]);
     assert_int_equal(read(ends[0], workers, sizeof workers), sizeof workers);
     close(ends[0]);
-    assert_int_equal(kill(parent, SIGKILL), 0);
+    signal_to(parent, SIGKILL);
     assert_int_equal(waitpid(parent, NULL, 0), parent);
     for (int i = 0; i < 2; i++) {
         int tries = 0;
