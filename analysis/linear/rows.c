@@ -4,9 +4,9 @@
  * rows is used so few times that this takes a fifth of its time. Here the matrix is copied once, for all products.
  *
  * Its columns are multiplied in groups, of which the copy stays in the second-level cache. Each thread takes BLOCK_ROWS
- * rows at a time, and of these VJ_ROW_DEPTH columns at a time: their copy as doubles stays in the first-level cache
- * while all panels of the group are read. Meanwhile the next block of rows is fetched from memory, one cache line at a
- * time, since many at once would delay the reads of the tiles.
+ * rows at a time, and of these VJ_ROW_DEPTH columns at a time. Rows of doubles are read where they are; of floats a
+ * copy as doubles stays in the first-level cache while all panels of the group are read. Meanwhile the next block of
+ * rows is fetched from memory, one cache line at a time, since many at once would delay the reads of the tiles.
  */
 #include <omp.h>
 #include <stdlib.h>
@@ -15,12 +15,8 @@
 #include "linear/inner.h"
 #include "linear/tiles.h"
 
-/*
- * On a Xeon with AVX-512, beside a load of 15 to 20, more rows in a block or other depths were slower: blocks of 16
- * rows 0.90, of 24 0.85 of this, depths of 112 or 352 instead of 176 0.95 to 1.0; groups of 192 columns 0.75. With the
- * matrix of projections on small pages it was 0.85 to 0.95 as fast. Other schemes: tests/bench/RESULTS.md.
- */
-enum { GROUP = 96, BLOCK_ROWS = 8 };
+/* What other sizes and schemes gave: docs/cpu_kernels.md, section 6. */
+enum { GROUP = 72, BLOCK_ROWS = 8 };
 
 /* Rows and a group of columns of the matrix. */
 typedef struct {
@@ -101,16 +97,22 @@ static void fill_room(const product *p, double *room, int64_t at, int rows, int 
     }
 }
 
+/* Tell whether tiles can read rows where they are: doubles, and whole tiles of them. */
+static bool in_place(const product *p, int rows, int depth)
+{
+    return p->x && rows % p->tiles->lanes == 0 && depth == vj_tiles_whole(depth);
+}
+
 /* Add the products of `rows` rows and all panels, over one part of the depth, to `sums`. */
-static void add_part(const product *p, double *sums, const double *room, int rows, const double *panel, int depth,
-                     vj_ahead *ahead)
+static void add_part(const product *p, double *sums, const double *x, int64_t apart, int rows, const double *panel,
+                     int depth, vj_ahead *ahead)
 {
     const vj_tiles *t = p->tiles;
     const int in_tile = t->lanes * t->wide;
     for (int j = 0; j < p->panels; j++, panel += VJ_ROW_DEPTH * t->wide, sums += BLOCK_ROWS * t->wide) {
         vj_tile *add = t->by_row[vj_tiles_vectors(t, p->columns, j)];
         for (int i = 0; i * t->lanes < rows; i++)
-            add(sums + i * in_tile, panel, room + i * t->lanes * VJ_ROW_DEPTH, vj_tiles_whole(depth),
+            add(sums + i * in_tile, panel, x + i * t->lanes * apart, apart, vj_tiles_whole(depth),
                 sums + (i + 1) * in_tile, ahead);
     }
 }
@@ -134,8 +136,12 @@ static void multiply_block(const product *p, int64_t at, int rows)
     memset(sums, 0, (size_t)p->panels * BLOCK_ROWS * (size_t)wide * sizeof *sums);
     for (int k = 0; k < p->width; k += VJ_ROW_DEPTH, panels += (int64_t)p->panels * VJ_ROW_DEPTH * wide) {
         const int depth = least(VJ_ROW_DEPTH, p->width - k);
-        fill_room(p, room, at, rows, k, depth);
-        add_part(p, sums, room, rows, panels, depth, &ahead);
+        if (in_place(p, rows, depth)) {
+            add_part(p, sums, p->x + at * p->width + k, p->width, rows, panels, depth, &ahead);
+        } else {
+            fill_room(p, room, at, rows, k, depth);
+            add_part(p, sums, room, VJ_ROW_DEPTH, rows, panels, depth, &ahead);
+        }
     }
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < p->panels; j++)

@@ -75,13 +75,13 @@ static void add_unit(const product *p, int i, int first, int last)
     vj_tile *add = t->by_panel[vj_tiles_vectors(t, p->rows, i)];
     const double *own = p->x + (int64_t)i * VJ_TILE_DEPTH * t->wide;
     const int in_tile = t->lanes * t->wide, tiles = t->wide / t->lanes;
-    vj_ahead nothing = {(const char *)own, 0}; /* only tiles by_row prefetch it */
+    vj_ahead nothing = {(const char *)own, 0};
     for (int j = first; j < last; j++) {
         double *sums = p->sums + place_of(t, i, j, p->panels);
         const double *after = p->sums + (j + 1 < last ? place_of(t, i, j + 1, p->panels)
                                                       : place_of(t, i + 1 < p->panels ? i + 1 : i, first, p->panels));
         for (int k = 0; k < tiles; k++, sums += in_tile)
-            add(sums, own, p->y + (int64_t)j * VJ_TILE_DEPTH * t->wide + k * t->lanes, p->depth,
+            add(sums, own, p->y + (int64_t)j * VJ_TILE_DEPTH * t->wide + k * t->lanes, 1, p->depth,
                 k + 1 < tiles ? sums + in_tile : after, &nothing);
     }
 }

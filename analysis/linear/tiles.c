@@ -5,17 +5,14 @@
 
 #include "linear/isa.h"
 
-/*
- * `vectors`, `step` and `apart` are constants of each function that this is inlined into. Where columns of y are rows
- * of rows.c, each panel x is read but once for a few rows, so its lines SOON steps ahead are fetched too.
- */
+/* `vectors` and `step` are constants of each function that this is inlined into, and `apart` is one where it is 1. */
 #define BODY(isa, lanes, attributes)                                                                                   \
-    attributes static inline                                                                                           \
-        __attribute__((always_inline)) void add_##isa(int vectors, int step, int apart, double *sums, const double *x, \
-                                                      const double *y, int depth, const double *next, vj_ahead *ahead) \
+    attributes static inline __attribute__((always_inline)) void add_##isa(                                            \
+        int vectors, int step, double *sums, const double *x, const double *y, int64_t apart, int depth,               \
+        const double *next, vj_ahead *ahead)                                                                           \
     {                                                                                                                  \
         typedef double vector __attribute__((vector_size(sizeof(double) * (lanes)), may_alias));                       \
-        enum { LANES = (lanes), WIDE = VJ_TILE_VECTORS * (lanes), LINE = 8, SOON = 16 };                               \
+        enum { LANES = (lanes), WIDE = VJ_TILE_VECTORS * (lanes), LINE = 8 };                                          \
         vector sum[LANES * VJ_TILE_VECTORS];                                                                           \
         const char *far = ahead->at;                                                                                   \
         const int64_t pace = ahead->pace;                                                                              \
@@ -23,10 +20,7 @@
         EACH(3, i, vectors) sum[j * vectors + i] = *(const vector *)(sums + j * WIDE + i * LANES);                     \
         for (int k = 0; k < depth; k += VJ_TILE_STEPS, next += LINE, far += pace) {                                    \
             __builtin_prefetch(next, 1, 3);                                                                            \
-            if (apart > 1) __builtin_prefetch(far, 0, 2);                                                              \
-            for (int i = 0; apart > 1 && i < VJ_TILE_STEPS * WIDE; i += LINE)                                          \
-                if (i % WIDE < vectors * LANES || i % WIDE + LINE > WIDE) /* a line that is read */                    \
-                    __builtin_prefetch(x + SOON * WIDE + i);                                                           \
+            __builtin_prefetch(far, 0, 2);                                                                             \
             EACH(4, s, VJ_TILE_STEPS)                                                                                  \
             {                                                                                                          \
                 vector column[VJ_TILE_VECTORS];                                                                        \
@@ -44,11 +38,11 @@
 #define EACH(most, i, count) UNROLL(GCC unroll most) for (int i = 0; i < (count); i++)
 #define UNROLL(text)         _Pragma(#text)
 
-#define TILE(name, isa, vectors, step, apart, attributes)                                                              \
-    attributes static void name(double *sums, const double *x, const double *y, int depth, const double *next,         \
-                                vj_ahead *ahead)                                                                       \
+#define TILE(name, isa, vectors, step, fixed, attributes)                                                              \
+    attributes static void name(double *sums, const double *x, const double *y, int64_t apart, int depth,              \
+                                const double *next, vj_ahead *ahead)                                                   \
     {                                                                                                                  \
-        add_##isa(vectors, step, apart, sums, x, y, depth, next, ahead);                                               \
+        add_##isa(vectors, step, sums, x, y, (fixed) ? (fixed) : apart, depth, next, ahead);                           \
     }
 
 /* Two vectors of all rows, then the next two, so that several rows come from the second-level cache at once. */
@@ -76,9 +70,9 @@
     TILE(panel_##isa##_1, isa, 1, VJ_TILE_VECTORS *(number), 1, attributes)                                            \
     TILE(panel_##isa##_2, isa, 2, VJ_TILE_VECTORS *(number), 1, attributes)                                            \
     TILE(panel_##isa##_3, isa, 3, VJ_TILE_VECTORS *(number), 1, attributes)                                            \
-    TILE(row_##isa##_1, isa, 1, 1, VJ_ROW_DEPTH, attributes)                                                           \
-    TILE(row_##isa##_2, isa, 2, 1, VJ_ROW_DEPTH, attributes)                                                           \
-    TILE(row_##isa##_3, isa, 3, 1, VJ_ROW_DEPTH, attributes)                                                           \
+    TILE(row_##isa##_1, isa, 1, 1, 0, attributes)                                                                      \
+    TILE(row_##isa##_2, isa, 2, 1, 0, attributes)                                                                      \
+    TILE(row_##isa##_3, isa, 3, 1, 0, attributes)                                                                      \
     WIDEN(isa, number, attributes)
 #define ENTRY(isa, number, attributes)                                                                                 \
     {.lanes = (number),                                                                                                \

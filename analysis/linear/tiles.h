@@ -14,9 +14,7 @@ enum {
     VJ_TILE_VECTORS = 3  /* of a panel: it is VJ_TILE_VECTORS * lanes columns wide */
 };
 
-/* What tiles `by_row` prefetch into the second-level cache: a line after every VJ_TILE_STEPS steps, `pace` bytes
- * further.
- */
+/* What tiles prefetch into the second-level cache: a line after every VJ_TILE_STEPS steps, `pace` bytes further. */
 typedef struct {
     const char *at;
     int64_t pace;
@@ -27,13 +25,14 @@ typedef struct {
  * `lanes` columns y. Each number is summed in the order of steps. `next`, the sums of the next tile, is prefetched into
  * the first-level cache.
  */
-typedef void vj_tile(double *sums, const double *x, const double *y, int depth, const double *next, vj_ahead *ahead);
+typedef void vj_tile(double *sums, const double *x, const double *y, int64_t apart, int depth, const double *next,
+                     vj_ahead *ahead);
 
 /* How products are divided into tiles. This depends on the instruction set alone. */
 typedef struct {
     int lanes, wide; /* columns y of a tile; columns of a panel */
     /* [vectors - 1]: only the first vectors of the panel, since the last panel may have fewer columns. `by_panel`: step
-     * k of column j is y[k * wide + j]; `by_row`: it is y[j * VJ_ROW_DEPTH + k]. */
+     * k of column j is y[k * wide + j]; `by_row`: it is y[j * apart + k]. */
     vj_tile *by_panel[VJ_TILE_VECTORS], *by_row[VJ_TILE_VECTORS];
     /* to [rows, VJ_ROW_DEPTH], of which `count` columns are written, = from - minus; rows of `from` are `stride` apart.
      */
