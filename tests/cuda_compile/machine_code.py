@@ -93,6 +93,35 @@ def registers_of_groups(code):
             for i, x in enumerate(code) if x.name.startswith("USETMAXREG") and "0x" in x.rest]
 
 
+def early_writes(code):
+    """
+    Return the addresses of instructions that write a register which an HGMMA before them may still read: its operand A,
+    until a WARPGROUP.DEPBAR has waited for its group. Instructions are looked at in the order of the code. Before CUDA
+    13.3 ptxas may reuse such registers too early (https://github.com/triton-lang/triton/issues/9433).
+    """
+    groups, found = [set()], []  # registers that are read, by group; the last group is not closed yet
+    for x in code:
+        operands = re.findall(r"^R(\d+)\b(?:, R(\d+)\b)?", x.rest)
+        if opcode(x) == "HGMMA":
+            first, count = int(operands[0][0]), int(x.name.split(".")[1].split("x")[1]) // 2
+        elif x.name.startswith("WARPGROUP.DEPBAR"):
+            groups = groups[max(0, len(groups) - 1 - int(x.rest.split("0x")[1], 16)):]
+            continue
+        elif operands and opcode(x) not in ("STG", "STS", "ST", "LDGSTS", "R2UR", "RED"):
+            wide = 4 if ".128" in x.name or x.name.startswith("LDSM") else 2 if ".64" in x.name or "WIDE" in x.name else 1
+            first, count = int(operands[0][0]), wide
+        else:
+            continue
+        if set().union(*groups) & set(range(first, first + count)):
+            found.append(x.address)
+        if opcode(x) == "HGMMA":
+            if operands[0][1]:
+                groups[-1] |= set(range(int(operands[0][1]), int(operands[0][1]) + 4))
+            if "gsb" in x.rest:
+                groups.append(set())
+    return found
+
+
 class Loop:
     """A loop: the instructions from the target of a backward branch up to that branch, and those on ways that leave
     this range and come back."""

@@ -35,6 +35,7 @@ class Kernel:
         self.dynamic_shared = collections.Counter()  # by architecture
         self.count = {}
         self.groups = {}  # machine_code.registers_of_groups()
+        self.early = {}  # machine_code.early_writes(), and what it finds if nothing ever waits for HGMMA
 
     def shared(self, arch):
         return self.static_shared + self.dynamic_shared[arch]
@@ -81,6 +82,8 @@ def read_code(cuobjdump, folder, kernels):
         for symbol, code in functions.items():
             kernels[symbol].count[arch] = collections.Counter(machine_code.opcode(x) for x in code)
             kernels[symbol].groups[arch] = machine_code.registers_of_groups(code)
+            unwaited = [x for x in code if not x.name.startswith("WARPGROUP.DEPBAR")]
+            kernels[symbol].early[arch] = machine_code.early_writes(code), machine_code.early_writes(unwaited)
 
 
 def blocks(threads, registers, shared, arch):
@@ -142,6 +145,10 @@ def check_code(kernels, problems):
                 if re.match(pattern, name) and arch.startswith(of):
                     problems += [f"{name} on {arch} has no {i}" for i in meant if not count[i]]
             problems += [f"{name} on {arch}: a warp group that has {has} registers needs {needs}" for has, needs in kernel.groups[arch] if needs > has]
+            early, unwaited = kernel.early[arch]
+            problems += [f"{name} on {arch}: instruction {at:#x} writes a register that an HGMMA may still read" for at in early]
+            if re.match(r"wgmma_(forward|backward)<", name) and count["HGMMA"] and not unwaited:
+                problems.append(f"{name} on {arch}: report.py does not find the registers that HGMMA reads")
             if count["USETMAXREG"] and len(kernel.groups[arch]) < 2:
                 problems.append(f"{name} on {arch}: report.py does not find how many registers its warp groups have")
     for pattern, _, _ in MEANT:

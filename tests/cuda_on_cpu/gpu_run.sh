@@ -23,7 +23,7 @@ case $1 in
 esac
 END_OF_SCRIPT
 script gpu-check <<'END_OF_SCRIPT'
-echo "did $*, wgmma: ${VJ_WGMMA:-all}"
+echo "did $*, wgmma: ${VJ_WGMMA:-all}, products: ${VJ_PRODUCTS:-all}"
 [ "$1" != step ] || echo "tokens a clip: 1 context 2 target of $2"
 [ "$1" != "${FAILS:-}" ] || exit 1
 [ "$1" != "${LATE:-}" ] || exit 124
@@ -59,6 +59,9 @@ all_there() { # PART that failed or was late, and its code
 ready 0 TORCH=1 LD_LIBRARY_PATH=/given
 all_there
 grep -A 1 '==== racecheck$' out/sanitizers.txt | grep -q 'wgmma: none' || fail "racecheck is run with wgmma: $(cat out/sanitizers.txt)"
+for tool in racecheck initcheck; do
+    grep -A 1 "==== $tool\$" out/sanitizers.txt | grep -q 'products: own' || fail "$tool looks at cuBLASLt: $(cat out/sanitizers.txt)"
+done
 grep -q '^peer of H384 with 1 2 and /given$' out/peer.txt || fail "PyTorch was not called as it should be: $(cat out/peer.txt)"
 ready 1 FAILS=kernels
 all_there kernels 1
@@ -67,11 +70,11 @@ all_there model 124
 for works in products none; do # the GPU is lost by the trial of more than that
     ready 1 WORKS=$works
     all_there trial 3
-    grep -q "^did model, wgmma: $works" out/correct.txt || fail "not run with VJ_WGMMA=$works: $(cat out/correct.txt)"
+    grep -q "^did model, wgmma: $works," out/correct.txt || fail "not run with VJ_WGMMA=$works: $(cat out/correct.txt)"
 done
 ready 1 TRIAL_CODE=1 WORKS=none # wrong results: the backend goes without by itself
 all_there trial 1
-grep -q '^did model, wgmma: all' out/correct.txt || fail "wgmma was left out: $(cat out/correct.txt)"
+grep -q '^did model, wgmma: all,' out/correct.txt || fail "wgmma was left out: $(cat out/correct.txt)"
 ready 2 TRIAL_CODE=2 WORKS=none
 grep -q '^did trial' run.log || fail "what the GPU lacks is not shown: $(cat run.log)"
 ready 0 CAPABILITY='not a field'

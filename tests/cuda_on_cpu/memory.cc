@@ -24,9 +24,10 @@
 #if __has_include(<valgrind/memcheck.h>)
 #include <valgrind/memcheck.h>
 #else
-#define VALGRIND_MAKE_MEM_UNDEFINED(memory, bytes) ((void)0)
-#define VALGRIND_MAKE_MEM_NOACCESS(memory, bytes)  ((void)0)
-#define RUNNING_ON_VALGRIND                        0
+#define VALGRIND_MAKE_MEM_UNDEFINED(memory, bytes)   ((void)0)
+#define VALGRIND_MAKE_MEM_NOACCESS(memory, bytes)    ((void)0)
+#define VALGRIND_CHECK_MEM_IS_DEFINED(memory, bytes) ((void)0)
+#define RUNNING_ON_VALGRIND                          0
 #endif
 
 /* There if the program was built with AddressSanitizer; these files never are. */
@@ -319,6 +320,11 @@ place place_of(const void *memory, size_t bytes)
     return p + bytes <= it->first + it->second ? PINNED : PAGEABLE;
 }
 
+void check_written(const void *memory, size_t bytes)
+{
+    (void)VALGRIND_CHECK_MEM_IS_DEFINED(memory, bytes);
+}
+
 void open_memory()
 {
     if (all.open++ || !protects()) return;
@@ -487,13 +493,13 @@ cudaError_t cudaFreeHost(void *memory)
 
 /* ---------------------------------------------------------------------------------------------- other processes */
 
-/* As CUDA's, the handle is of the whole block that holds `memory`. */
+/* As CUDA's, the handle is of a whole block, of which `memory` must be the beginning. */
 cudaError_t cudaIpcGetMemHandle(cudaIpcMemHandle_t *handle, void *memory)
 {
     lock held(gate);
     if (!shares()) return keep(cudaErrorNotSupported);
     const block *found = holding(memory);
-    if (!found || found->opened) return keep(cudaErrorInvalidValue);
+    if (!found || found->opened || found->start != memory) return keep(cudaErrorInvalidValue);
     block *b = &all.blocks[found->pages];
     if (!move_to_file(*b)) return keep(cudaErrorMemoryAllocation);
     const memory_handle made = {

@@ -325,6 +325,7 @@ cudaError_t copy(lock &held, void *to, const void *from, size_t bytes, enum cuda
         if (keeps && checksum(from, bytes) != sum)
             report("pinned memory was overwritten before the copy that reads it was made: %zu bytes at %p", bytes,
                    from);
+        if (from_device && !to_device) check_written(from, bytes);
         memcpy(to, taken ? taken->data() : from, bytes);
         for (const auto &r : ranges) all.on_the_way.erase(r);
     });
@@ -397,8 +398,8 @@ void finish_all(lock &held)
     }
 }
 
-cudaError_t enqueue(cudaStream_t stream, dim3 grid, dim3 block, size_t bytes, const char *call,
-                    std::function<void()> thread)
+static cudaError_t put_kernel(cudaStream_t stream, dim3 grid, dim3 block, size_t bytes, const char *call,
+                              std::function<void()> thread)
 {
     if (missing()) return keep(missing());
     lock held(gate);
@@ -416,6 +417,15 @@ cudaError_t enqueue(cudaStream_t stream, dim3 grid, dim3 block, size_t bytes, co
         running = "";
     });
     return cudaSuccess;
+}
+
+/* A launch returns nothing by itself, so launch() of device.h returns the thread's last error: also that of an earlier
+ * call which nobody has taken back by cudaGetLastError(). */
+cudaError_t enqueue(cudaStream_t stream, dim3 grid, dim3 block, size_t bytes, const char *call,
+                    std::function<void()> thread)
+{
+    (void)put_kernel(stream, grid, block, bytes, call, std::move(thread));
+    return cudaGetLastError();
 }
 
 } /* namespace emu */

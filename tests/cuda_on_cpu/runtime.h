@@ -37,6 +37,10 @@ int current_device();
 enum place { PAGEABLE, PINNED, DEVICE, BEYOND /* it begins in device memory and ends outside the block */ };
 place place_of(const void *memory, size_t bytes);
 
+/* Under valgrind: report device memory that nobody has written, as compute-sanitizer's initcheck does for a copy from
+ * it to the host. */
+void check_written(const void *memory, size_t bytes);
+
 /* Device memory can be touched between these two only: by work of a stream, not by the host. */
 void open_memory();
 void close_memory();

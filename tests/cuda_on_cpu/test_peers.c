@@ -238,6 +238,29 @@ static void messages_from_device_memory_are_tried(void **state)
     vj_backend_close(be);
 }
 
+/* Check that where a node's processes cannot share memory, there is no sum of devices, and kernels run as before. */
+static void without_shared_memory_the_device_goes_on(void **state)
+{
+    (void)state;
+    enum { N = 16 };
+    float got[N];
+    vj_peers *p;
+    vj_backend *be = open_device();
+    float *device = vj_device_alloc(be, sizeof got);
+    const vj_peers_plan plan = {.gradient = device, .n = N, .bucket = N, .node = 0};
+    assert_int_equal(vj_sync(be), VJ_OK); /* an idle device: nothing else asks for CUDA's last error */
+    setenv("EMU_IPC", "0", 1);
+    assert_int_equal(vj_peers_open(&p, be, MPI_COMM_WORLD, &plan), VJ_OK);
+    unsetenv("EMU_IPC");
+    assert_null(p);
+    vj_fill(be, device, 2.5f, N);
+    vj_download(be, got, device, sizeof got);
+    assert_int_equal(vj_sync(be), VJ_OK);
+    for (int i = 0; i < N; i++) assert_true(got[i] == 2.5f);
+    vj_device_free(be, device);
+    vj_backend_close(be);
+}
+
 static void buckets_grow_with_the_nodes(void **state)
 {
     (void)state;
@@ -259,6 +282,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(any_pace_gives_the_bits_of_the_group),
         cmocka_unit_test(every_rank_gets_all_slices),
         cmocka_unit_test(messages_from_device_memory_are_tried),
+        cmocka_unit_test(without_shared_memory_the_device_goes_on),
         cmocka_unit_test(buckets_grow_with_the_nodes),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

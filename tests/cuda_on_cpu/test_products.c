@@ -155,6 +155,30 @@ static void pieces(void **state)
     close_cuda(be);
 }
 
+/* Check that the library computes products with biases of less alignment than the first of their kind. */
+static void biases(void **state)
+{
+    (void)state;
+    enum { R = 8, D = 64, BEHIND = 4 };
+    char warning[512] = "";
+    vj_backend *be = open_cuda(VJ_BF16);
+    assert_int_equal(vj_backend_set_products(be, "cublaslt"), VJ_OK);
+    stored x = stored_random(be, VJ_TYPE_BF16, R * D, 1, 1), w = stored_random(be, VJ_TYPE_BF16, D * D, 1, 2);
+    array y = array_empty(be, R * D), bias = array_random(be, D + BEHIND, 1, 3);
+    vj_status_divert(warning, sizeof warning);
+    vj_linear_forward(be, vj_f32(y.device), x.device, w.device, bias.device, NULL, 0, R, D, D);
+    vj_linear_forward(be, vj_f32(y.device), x.device, w.device, bias.device + BEHIND, NULL, 0, R, D, D);
+    vj_status_divert(NULL, 0);
+    assert_string_equal(warning, "");
+    pull(be, &y);
+    double want = bias.host[BEHIND];
+    for (int k = 0; k < D; k++) want += (double)x.host[k] * w.host[k];
+    assert_true(fabs(y.host[0] - want) <= 1e-4);
+    drop_stored(be, &x), drop_stored(be, &w);
+    drop(be, &y), drop(be, &bias);
+    close_cuda(be);
+}
+
 /* Check that the library is asked once for each kind of product, and that its answers are dropped when there are many.
  */
 static void many_kinds(void **state)
@@ -185,8 +209,9 @@ static void many_kinds(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(choosing), cmocka_unit_test(library_that_is_not_there),
-                                       cmocka_unit_test(timing),   cmocka_unit_test(large_tiles),
-                                       cmocka_unit_test(pieces),   cmocka_unit_test(many_kinds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(choosing),  cmocka_unit_test(library_that_is_not_there),
+                                       cmocka_unit_test(timing),    cmocka_unit_test(large_tiles),
+                                       cmocka_unit_test(pieces),    cmocka_unit_test(biases),
+                                       cmocka_unit_test(many_kinds)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,6 +49,10 @@ same one two
 grep -q 'sums: from GPU to GPU' two.log || fail "two ranks do not sum from GPU to GPU: $(grep -i sums two.log)"
 EMU_DEVICES=2 train 4 zero cuda "${bits[@]}" --set parallel.zero=1
 same one zero
+# GPUs that cannot share memory sum through the host's.
+EMU_IPC=0 EMU_DEVICES=2 train 2 apart cuda "${bits[@]}"
+same one apart
+grep -q 'the GPUs of a node cannot share memory' apart.log || fail "no warning that GPUs cannot share memory: $(head -n 20 apart.log)"
 # Two nodes, which the wrapper makes of one: messages between them from pinned memory, or from device memory if MPI takes it.
 on_nodes() { # DIR WAY
     EMU_DEVICES=2 VJEPA_NODE_RANKS=$((ranks / 2)) VJEPA_COUNTS=$scratch/counts VJEPA_COUNT_FROM=2 VJEPA_COUNT_TO=3 \

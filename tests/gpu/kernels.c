@@ -408,18 +408,22 @@ static void release(lab *l)
     for (int i = 0; i < l->count; i++) free(l->results[i].host);
 }
 
-/* Run a check by each candidate for products, or once. Returns how many of these failed, and adds them to *ran. */
+/*
+ * Run a check by each candidate for products, with VJ_PRODUCTS only by that one, or once. Returns how many of these
+ * failed, and adds them to *ran.
+ */
 static int run_check(int number, vj_precision precision, int *ran)
 {
     static const char *const products[] = {"own", "mma", "wgmma", "cublaslt"};
     enum { PRODUCTS = sizeof products / sizeof products[0] };
     const int *shape = checks[number].shape;
+    const char *only = checks[number].products ? getenv("VJ_PRODUCTS") : NULL;
     lab want, got, again;
     int failed = 0;
     const bool known = collect(&want, number, "cpu", precision, "own");
     for (int p = 0; p < (checks[number].products ? PRODUCTS : 1); p++) {
         char title[96];
-        if (!vj_products_present(products[p])) continue;
+        if (!vj_products_present(products[p]) || (only && strcmp(only, products[p]) != 0)) continue;
         snprintf(title, sizeof title, "%s %d %d %d, %s, %s", checks[number].name, shape[0], shape[1], shape[2],
                  precision == VJ_BF16 ? "bf16" : "fp32", products[p]);
         printf("     %s ...\n", title); /* should the program end here */

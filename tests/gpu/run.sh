@@ -12,7 +12,8 @@
 #                   profile NAME: the same by operation, with each launch waited for
 #   peer.txt        PyTorch's step of the same shapes, if PyTorch is there
 #   sanitizers.txt  small kernels under compute-sanitizer, if it is there. racecheck knows neither wgmma nor loads by TMA: so it must
-#                   find nothing without these, and what it finds with them is only shown
+#                   find nothing without these, and what it finds with them is only shown. racecheck and initcheck see own kernels only:
+#                   cuBLASLt's use wgmma and TMA too, and what they find there says nothing about vjepa
 #   ncu.txt         the largest kernels, if ncu is there
 #   summary.txt     the exit code and seconds of each part
 # A part that fails or hangs is ended, and the others run. If even the trial of wgmma makes the GPU fail, the rest is run without it
@@ -165,9 +166,9 @@ else
 fi
 
 if [ $sanitizers = 1 ]; then
-  VJ_WGMMA=none sanitize check racecheck racecheck
-  sanitize check initcheck initcheck
-  sanitize part "racecheck with wgmma" racecheck
+  VJ_PRODUCTS=own VJ_WGMMA=none sanitize check racecheck racecheck
+  VJ_PRODUCTS=own sanitize check initcheck initcheck
+  VJ_PRODUCTS=own sanitize part "racecheck with wgmma" racecheck
 fi
 
 if command -v ncu >/dev/null; then

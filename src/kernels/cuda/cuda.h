@@ -75,6 +75,16 @@ static inline cudaStream_t vj_cuda_stream(const vj_backend *be)
     return vj_cuda_of(be)->lane[be->lane].stream;
 }
 
+/**
+ * Return whether a call to CUDA failed. Every call whose failure is not the end goes through here: CUDA also keeps the
+ * error, and cudaGetLastError() behind the next launch would return it as that launch's.
+ */
+static inline bool vj_cuda_failed(cudaError_t error)
+{
+    if (error != cudaSuccess) (void)cudaGetLastError();
+    return error != cudaSuccess;
+}
+
 /** Return whether `error` is success; if not, report a failure of `what` ("layernorm_forward") and keep it for
  * vj_sync(). */
 bool vj_cuda_check(vj_backend *be, cudaError_t error, const char *what);

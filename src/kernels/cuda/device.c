@@ -25,7 +25,7 @@ enum { STAMPS = 256 }; /* at first */
 
 bool vj_cuda_check(vj_backend *be, cudaError_t error, const char *what)
 {
-    if (error == cudaSuccess) return true;
+    if (!vj_cuda_failed(error)) return true;
     vj_keep_failure(be, vj_raise(VJ_ERR_LIBRARY, "cuda: %s: %s", what, cudaGetErrorString(error)));
     return false;
 }
@@ -33,9 +33,8 @@ bool vj_cuda_check(vj_backend *be, cudaError_t error, const char *what)
 /* Wait for a stream, unless it is idle, as most streams are. */
 static void finish_stream(vj_backend *be, cudaStream_t stream, const char *what)
 {
-    if (cudaStreamQuery(stream) == cudaSuccess) return;
-    (void)cudaGetLastError(); /* not ready, or an error that waiting returns again */
-    (void)vj_cuda_check(be, cudaStreamSynchronize(stream), what);
+    if (vj_cuda_failed(cudaStreamQuery(stream))) /* not ready, or an error that waiting returns again */
+        (void)vj_cuda_check(be, cudaStreamSynchronize(stream), what);
 }
 
 /* ------------------------------------------------------------------------------------------------ opening */
@@ -43,14 +42,14 @@ static void finish_stream(vj_backend *be, cudaStream_t stream, const char *what)
 #define CUDA_TRY(call)                                                                                                 \
     do {                                                                                                               \
         const cudaError_t cuda_error = (call);                                                                         \
-        if (cuda_error != cudaSuccess)                                                                                 \
+        if (vj_cuda_failed(cuda_error))                                                                                \
             return vj_raise(VJ_ERR_LIBRARY, "cuda: %s: %s", #call, cudaGetErrorString(cuda_error));                    \
     } while (0)
 
 int vj_cuda_devices(void)
 {
     int count = 0;
-    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+    return vj_cuda_failed(cudaGetDeviceCount(&count)) ? 0 : count;
 }
 
 /* Write "the driver knows CUDA 12.4, needed is 13.0": a driver runs all programs of its major version. */
@@ -70,7 +69,7 @@ static vj_status choose_device(vj_backend *be, vj_cuda *cuda)
 {
     int count = 0;
     const cudaError_t error = cudaGetDeviceCount(&count);
-    if (error != cudaSuccess || count == 0) {
+    if (vj_cuda_failed(error) || count == 0) {
         char driver[64];
         describe_driver(driver, sizeof driver);
         return vj_raise(VJ_ERR_USAGE,
@@ -150,9 +149,7 @@ static bool alloc(vj_backend *be, vj_memory_block *block, int64_t bytes)
 {
     (void)be;
     block->bytes = bytes > 0 ? bytes : 1;
-    const cudaError_t error = cudaMalloc(&block->memory, (size_t)block->bytes);
-    if (error != cudaSuccess) (void)cudaGetLastError(); /* kernels/device.c reports it */
-    return error == cudaSuccess;
+    return !vj_cuda_failed(cudaMalloc(&block->memory, (size_t)block->bytes)); /* kernels/device.c reports it */
 }
 
 static void free_block(vj_backend *be, vj_memory_block *block)
@@ -170,8 +167,8 @@ static void *host_alloc(vj_backend *be, int64_t bytes)
     void *memory = NULL;
     const int64_t size = bytes > 0 ? bytes : 1;
     /* This may be a new thread, which has no device yet. */
-    if (!block || cudaSetDevice(cuda->ordinal) != cudaSuccess ||
-        cudaHostAlloc(&memory, (size_t)size, 0) != cudaSuccess) {
+    if (!block || vj_cuda_failed(cudaSetDevice(cuda->ordinal)) ||
+        vj_cuda_failed(cudaHostAlloc(&memory, (size_t)size, 0))) {
         free(block);
         return NULL;
     }
@@ -216,8 +213,7 @@ void *vj_cuda_scratch(vj_backend *be, int64_t bytes)
     be->bytes -= lane->scratch_bytes;
     lane->scratch = NULL;
     lane->scratch_bytes = 0;
-    if (cudaMalloc(&lane->scratch, (size_t)size) != cudaSuccess) {
-        (void)cudaGetLastError();
+    if (vj_cuda_failed(cudaMalloc(&lane->scratch, (size_t)size))) {
         lane->scratch = NULL;
         vj_keep_failure(be, vj_raise(VJ_ERR_MEMORY, "cuda: no %lld bytes for a kernel to work in; %lld are in use",
                                      (long long)bytes, (long long)be->bytes));
@@ -246,8 +242,8 @@ static bool open_staging(vj_backend *be, vj_cuda_lane *lane)
 
 static bool wait_unless_done(vj_backend *be, cudaEvent_t event)
 {
-    if (cudaEventQuery(event) == cudaSuccess) return true;
-    (void)cudaGetLastError(); /* not ready, or an error that waiting returns again */
+    if (!vj_cuda_failed(cudaEventQuery(event)))
+        return true; /* else not ready, or an error that waiting returns again */
     return vj_cuda_check(be, cudaEventSynchronize(event), "cudaEventSynchronize");
 }
 
@@ -360,10 +356,7 @@ static void wait(vj_backend *be, vj_event *event)
 static bool done(vj_backend *be, vj_event *event)
 {
     const cudaError_t state = cudaEventQuery(event->event);
-    if (state == cudaErrorNotReady) {
-        (void)cudaGetLastError(); /* otherwise the next launch would report it */
-        return false;
-    }
+    if (vj_cuda_failed(state) && state == cudaErrorNotReady) return false;
     (void)vj_cuda_check(be, state, "cudaEventQuery");
     return true;
 }

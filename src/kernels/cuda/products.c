@@ -163,7 +163,7 @@ bool vj_cuda_products_present(const char *name)
     struct cudaDeviceProp properties;
     if (vj_cuda_devices() == 0) return false;
     if (strcmp(name, "wgmma") == 0)
-        return vj_cuda_wgmma_wanted() != VJ_WGMMA_NONE && cudaGetDeviceProperties(&properties, 0) == cudaSuccess &&
+        return vj_cuda_wgmma_wanted() != VJ_WGMMA_NONE && !vj_cuda_failed(cudaGetDeviceProperties(&properties, 0)) &&
                properties.major == 9;
     if (strcmp(name, "cublaslt") != 0) return strcmp(name, "mma") == 0;
     for (int i = 0; (file = library_file(i)); i++) {
@@ -226,7 +226,7 @@ vj_status vj_cuda_products_open(vj_backend *be)
     vj_cuda_products *p = vj_cuda_of(be)->products = vj_calloc(1, sizeof *p);
     if (!p) return vj_raise(VJ_ERR_MEMORY, "backend cuda: out of memory");
     open_library(p);
-    if (!p->failure[0] && cudaMalloc(&p->workspace, WORKSPACE_BYTES) != cudaSuccess)
+    if (!p->failure[0] && vj_cuda_failed(cudaMalloc(&p->workspace, WORKSPACE_BYTES)))
         return vj_raise(VJ_ERR_MEMORY, "backend cuda: no memory for the %d MiB in which cuBLASLt works",
                         WORKSPACE_BYTES >> 20);
     if (p->failure[0] && getenv("VJEPA_CUBLASLT"))
@@ -489,7 +489,9 @@ static answer *answer_for(vj_cuda_products *p, const vj_product *g, vj_type resu
         descriptors x = {0};
         vj_lt_heuristic heuristic = {0};
         int count = 0;
-        *status = describe_product(p, &x, &asked, result, bias);
+        /* The library takes the bias's alignment from its address, and later ones may have only the least. */
+        const float *least = bias ? (const float *)(uintptr_t)ALIGNMENT : NULL;
+        *status = describe_product(p, &x, &asked, result, least);
         if (*status == VJ_LT_SUCCESS) {
             const int answered = p->lt.MatmulAlgoGetHeuristic(p->handle, x.desc, x.a, x.b, x.d, x.d, p->preference, 1,
                                                               &heuristic, &count);

@@ -7,7 +7,8 @@
  *   - Algorithms differ by the shape that the heuristic was asked for, and add up in different orders: rows have the
  *     same bits in products of other sizes only if they use the same algorithm.
  *   - If the preference allows split sums, each product may have another order.
- *   - An algorithm counts on the alignment that the preference promised, or 256 bytes.
+ *   - An algorithm counts on the alignment that the preference promised, or 256 bytes; for the bias, on that of the
+ *     address with which the heuristic was asked, up to 256 bytes.
  *   - The workspace is written.
  *   - EMU_BROKEN=cublaslt: an algorithm computes no number of columns but multiples of 64, whatever it was proposed
  * for.
@@ -80,7 +81,7 @@ struct algorithm {
     uint32_t magic;
     int32_t chunk; /* k is added up in pieces of so many */
     uint32_t splits;
-    uint32_t alignment[4];
+    uint32_t alignment[4], bias_alignment;
     uint64_t workspace;
     int8_t types[4], transposed_a, transposed_b, epilogue;
 };
@@ -433,6 +434,8 @@ EXPORT int cublasLtMatmulAlgoGetHeuristic(void *handle, const operation *o, cons
         how.chunk = chunks[(m / 64 + n / 64 + k / 64 + (uint64_t)*found) % 3];
         how.splits = p->reduction & REDUCTION_ANY ? 1 : 0;
         memcpy(how.alignment, p->alignment, sizeof how.alignment);
+        const uintptr_t bias = (uintptr_t)o->bias;
+        how.bias_alignment = (uint32_t)std::min<uintptr_t>(bias & -bias, 256);
         how.workspace = p->workspace < 65536 ? p->workspace : 65536;
         for (int i = 0; i < 4; i++) how.types[i] = (int8_t)l[i].type;
         how.transposed_a = (int8_t)o->transposed_a;
@@ -483,6 +486,9 @@ EXPORT int cublasLtMatmul(void *handle, const operation *o, const float *alpha, 
         const size_t bytes = (size_t)((int64_t)p.m + (d->batch - 1) * o->bias_stride) * d->element();
         if (!emu_on_device(o->bias, bytes))
             return refuse(INVALID_VALUE, "the bias, %zu bytes, is not in one block of device memory", bytes);
+        if ((uintptr_t)o->bias % p.how.bias_alignment)
+            return refuse(INVALID_VALUE, "the bias at %p is not aligned to the %u bytes of that of the heuristic",
+                          o->bias, p.how.bias_alignment);
     }
     for (int i = 0; i < 2; i++)
         if (overlap(memory[i], p.l[i].bytes(), D, d->bytes())) return refuse(INVALID_VALUE, "D overlaps %s", names[i]);
