@@ -438,6 +438,34 @@ static int error_line(const yaml_parser_t *parser, const char *text)
     return line;
 }
 
+/* Settings nest at most this deep: a map of sections, a section, a list of maps, a map, a list; some more for the rest.
+ */
+enum { MOST_DEPTH = 16 };
+
+/*
+ * Return the line in which lists and maps nest deeper than settings do, or 0. libyaml's time grows with the square of
+ * the depth: 100,000 brackets would keep it busy for half a minute.
+ */
+static int line_too_deep(const char *text, size_t bytes)
+{
+    yaml_parser_t parser;
+    yaml_event_t event;
+    int depth = 0, line = 0;
+    if (!yaml_parser_initialize(&parser)) return 0; /* no memory, and load() is the next to say so */
+    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
+    for (bool more = true; more && !line;) {
+        if (!yaml_parser_parse(&parser, &event)) break; /* load() finds the same error and says where */
+        if (event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT) depth++;
+        if (event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT) depth--;
+        if (depth > MOST_DEPTH) line = (int)event.start_mark.line + 1;
+        more = event.type != YAML_STREAM_END_EVENT;
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return line;
+}
+
 /*
  * Load the one document of a text; *root is NULL if it is empty. The caller must delete the document, also after a
  * failure.
@@ -450,6 +478,9 @@ static vj_status load(reader *r, const char *name, const char *text, size_t byte
 
     memset(&r->document, 0, sizeof r->document);
     *root = NULL;
+    const int deep = line_too_deep(text, bytes);
+    if (deep)
+        return refuse(r, deep, name, "lists and maps are nested more than %d deep, that is no setting", MOST_DEPTH);
     if (!yaml_parser_initialize(&parser)) return vj_raise(VJ_ERR_MEMORY, "no memory to read settings");
     yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);

@@ -41,8 +41,7 @@ static vj_status name_encoders(vj_evaluation *e)
         snprintf(e->encoder_from[i], VJ_PATH, "%s", equals + 1);
         e->encoder_at[i] = i;
         for (int other = 0; other < i; other++)
-            if (strcmp(e->encoder_name[i], e->encoder_name[other]) == 0)
-                return vj_raise(VJ_ERR_USAGE, "two encoders are called '%s'", e->encoder_name[i]);
+            VJ_TRY(vj_encoder_names_check(e->encoder_name[i], e->encoder_name[other]));
     }
     e->encoder_count = r->encoder_count;
     return VJ_OK;

@@ -12,6 +12,8 @@
 #include "base/config.h"
 #include "probe/campaign.h"
 
+#define VJ_EVALUATION_FILE "evaluation.h5" /* the checkpoint of an evaluation, in its folder; it stays there */
+
 /* All borrowed. */
 typedef struct {
     const char *train, *validation; /* clip stores, "A.clips,B.clips" */

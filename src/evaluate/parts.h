@@ -433,7 +433,6 @@ vj_status vj_eval_write_attention(vj_evaluation *e, const vj_eval_score *scores)
 
 /* ------------------------------------------------------------------------------------------------ state.c */
 
-#define VJ_EVALUATION_FILE    "evaluation.h5"
 #define VJ_EVALUATION_BEFORE  "evaluation-before.h5"  /* the previous one */
 #define VJ_EVALUATION_DAMAGED "evaluation-damaged.h5" /* one that could not be read, renamed */
 

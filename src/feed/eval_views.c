@@ -41,9 +41,11 @@ vj_status vj_eval_views_init(vj_eval_views *views, const vj_config *config, cons
         views->erasing = or_auto(config->evaluate.erasing, plain ? 0.0 : 0.25);
     }
     if (views->frames != config->data.frames)
-        return vj_raise(VJ_ERR_USAGE, "%s %d frames, but the encoder is to see data.frames, %lld",
+        return vj_raise(VJ_ERR_USAGE,
+                        "%s %d frames, but the encoder is to see data.frames, %lld: set data.frames to %d, or %s",
                         image ? "images are shown as evaluate.image_frames," : "the store's clips have", views->frames,
-                        (long long)config->data.frames);
+                        (long long)config->data.frames, views->frames,
+                        image ? "evaluate.image_frames likewise" : "pack the videos with other pack.frames");
     return VJ_OK;
 }
 

@@ -71,8 +71,7 @@ static vj_status open_stores(vj_campaign *c)
     VJ_TRY(check_poolings(c->config));
     for (int e = 0; e < c->encoder_count; e++) {
         for (int other = 0; other < e; other++)
-            if (strcmp(c->encoders[e].name, c->encoders[other].name) == 0)
-                return vj_raise(VJ_ERR_USAGE, "two encoders are called '%s'", c->encoders[e].name);
+            VJ_TRY(vj_encoder_names_check(c->encoders[e].name, c->encoders[other].name));
         VJ_TRY(vj_samples_open(&c->train[e], c->encoders[e].train, c->comm));
         VJ_TRY(vj_samples_open(&c->validation[e], c->encoders[e].validation, c->comm));
         if (e == 0) {

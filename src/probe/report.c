@@ -16,6 +16,20 @@
 #include "probe/columns.h"
 #include "probe/metrics.h"
 
+vj_status vj_encoder_names_check(const char *name, const char *other)
+{
+    if (strcmp(name, other) == 0)
+        return vj_raise(VJ_ERR_USAGE, "two encoders are called '%s': give one of them another name", name);
+    size_t i = 0; /* up to the first letter that differs in files */
+    while (name[i] && (name[i] == '/' ? '|' : name[i]) == (other[i] == '/' ? '|' : other[i])) i++;
+    if (name[i] || other[i]) return VJ_OK;
+    return vj_raise(
+        VJ_ERR_USAGE,
+        "the encoders '%s' and '%s' have the same name in files, where \"/\" becomes \"|\": give one of them "
+        "another name",
+        other, name);
+}
+
 vj_probe_row vj_probe_row_of(const vj_head_facts *first)
 {
     vj_probe_row row = {VJ_PROBE_ROW_UNKNOWN,

@@ -45,6 +45,12 @@ typedef struct {
     char paper_cell[VJ_PAPER_CELL];      /* where that is published */
 } vj_probe_row;
 
+/**
+ * Check that a name of an encoder can be told from that of another: they differ, also in files, where "/" becomes "|".
+ * VJ_ERR_USAGE. Not collective.
+ */
+vj_status vj_encoder_names_check(const char *name, const char *other);
+
 /** Initial values of a row: the members that are NaN while they are not known. */
 #define VJ_PROBE_ROW_UNKNOWN .effective_rank = NAN, .top5 = NAN, .mean_class = NAN, .as_published = NAN, .paper = NAN
 

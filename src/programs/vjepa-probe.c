@@ -1,8 +1,10 @@
 /* vjepa-probe: trains and tests probes on frozen features, to compare what encoders have learned. */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/number.h"
 #include "base/program.h"
+#include "evaluate/evaluate.h"
 #include "parallel/parallel.h"
 #include "probe/campaign.h"
 #include "probe/paper.h"
@@ -102,13 +104,24 @@ static vj_status train_probes(const vj_run *run, const char *dir)
     return status;
 }
 
+/* Check that results can be written to DIR. Those of vjepa-evaluate stay: it would take ours for its own. */
+static vj_status check_folder(const char *dir)
+{
+    char path[VJ_FILE_PATH];
+    snprintf(path, sizeof path, "%s/" VJ_EVALUATION_FILE, dir);
+    if (access(path, F_OK) == 0)
+        return vj_raise(VJ_ERR_USAGE, "%s has the results of vjepa-evaluate (%s): give another folder by --out", dir,
+                        path);
+    return vj_report_check(out ? "--out" : "run.dir", dir);
+}
+
 static vj_status work(const vj_run *run)
 {
     const char *dir = out ? out : run->config.run.dir;
     int64_t parts = 0;
     if (!dir[0]) return vj_raise(VJ_ERR_USAGE, "no folder for the results is named: give --out DIR, or run.dir");
     if (merge && part_text) return vj_raise(VJ_ERR_USAGE, "--part and --merge exclude each other");
-    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? vj_report_check(out ? "--out" : "run.dir", dir) : VJ_OK));
+    VJ_TRY(vj_agree(run->comm, run->rank == 0 ? check_folder(dir) : VJ_OK));
     VJ_TRY(vj_option_number("--merge", merge, 1, VJ_MOST_PARTS, &parts));
     if (merge) return vj_agree(run->comm, run->rank == 0 && !run->dry_run ? vj_part_merge(dir, (int)parts) : VJ_OK);
     return train_probes(run, dir);

@@ -211,6 +211,13 @@ static void keep_value(void *user, const char *key, const char *value, const cha
     c->count++;
 }
 
+static void keep_any(void *user, const char *key, const char *value, const char *help)
+{
+    comparison *c = user;
+    (void)key, (void)help;
+    c->old_value[c->count++] = strdup(value);
+}
+
 static void compare_value(void *user, const char *key, const char *value, const char *help)
 {
     comparison *c = user;
@@ -220,6 +227,26 @@ static void compare_value(void *user, const char *key, const char *value, const 
     snprintf(c->key, sizeof c->key, "%s", key);
     snprintf(c->was, sizeof c->was, "%s", was);
     snprintf(c->is, sizeof c->is, "%s", value);
+}
+
+/* For vj_config_each(): log a setting that may change within a run, and has. */
+static void log_change(void *user, const char *key, const char *value, const char *help)
+{
+    comparison *c = user;
+    (void)help;
+    const char *was = c->old_value[c->at++];
+    if (was && strcmp(was, value) != 0) vj_log("%s is now %s; up to here it was %s", key, value, was);
+}
+
+/* Log the settings of these sections, which change what is learned from here on, if they differ. */
+static void log_changes(const vj_config *old, const vj_config *now)
+{
+    comparison c = {.now = now};
+    vj_config_each(old, "optimizer", keep_any, &c);
+    vj_config_each(old, "train", keep_any, &c);
+    vj_config_each(now, "optimizer", log_change, &c);
+    vj_config_each(now, "train", log_change, &c);
+    for (int i = 0; i < c.count; i++) free(c.old_value[i]);
 }
 
 /* Both configurations have passed vj_config_check(), so derived settings are compared too. */
@@ -260,6 +287,7 @@ static vj_status check_settings(const vj_config *c, const char *text, const char
         vj_log("products by %s: %s was trained with %s, so what follows differs in its last bits from a run that was "
                "not interrupted",
                c->train.products, path, old->train.products);
+    if (status == VJ_OK) log_changes(old, c);
     free(old);
     return status;
 }
@@ -276,6 +304,14 @@ vj_status vj_run_folder_check(const vj_config *c, const vj_ckpt_state *s, const 
                               const char *path)
 {
     const int64_t trained = s->samples - s->skipped_samples, batch = s->step > 0 ? trained / s->step : 0;
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char own_name[NAME_BYTES];
+    snprintf(own_name, sizeof own_name, "step_%08lld.h5", (long long)s->step);
+    if (strcmp(name, own_name) != 0)
+        return vj_raise(VJ_ERR_FORMAT,
+                        "%s is the checkpoint of step %lld, so it was renamed or copied here: call it %s, or move it "
+                        "away",
+                        path, (long long)s->step, own_name);
     if (s->seed != c->run.seed) return refuse_number(path, "run.seed", s->seed, c->run.seed);
     if (trained != s->step * c->train.batch) return refuse_number(path, "train.batch", batch, c->train.batch);
     if (s->skipped_samples % c->train.batch != 0)

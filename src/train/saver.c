@@ -171,8 +171,9 @@ vj_status vj_saver_finish(vj_saver *s)
     if (!s->failed) return VJ_OK;
     if (s->rank != 0) return VJ_ERR_IO;
     errno = 0; /* the rank that failed has reported the reason */
-    return vj_raise(VJ_ERR_IO,
-                    "the last checkpoint, of step %lld, could not be written; %s. The same command goes on from there "
-                    "when the file system of %s is well",
-                    (long long)s->step, kept(s, text), s->config->run.dir);
+    return vj_raise(
+        VJ_ERR_IO,
+        "the last checkpoint, of step %lld, could not be written; %s. Start the same command again when the "
+        "file system of %s is well",
+        (long long)s->step, kept(s, text), s->config->run.dir);
 }

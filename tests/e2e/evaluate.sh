@@ -98,6 +98,8 @@ PYTHON
 evaluate 1 parts --part 17/17 >few.log
 grep -q 'part 17 of 17 has none of the 16 rows' few.log && [ -e parts/part_17_of_17/complete ] || fail "more parts than rows: $(cat few.log)"
 refused 2 'divides probes to train' run 1 "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --validation val.clips --probe one/probes --out x --part 1/2
+refused 2 "'a|b' and 'a/b' have the same name in files" run 1 "$bin/vjepa-evaluate" "$tiny" 'a|b=random:fan_in' a/b=random:fan_in --train train.clips \
+    --validation val.clips --out x
 refused 2 'no encoders are named' run 1 "$bin/vjepa-evaluate" "$tiny" --train train.clips --validation val.clips --out x
 
 # If the newest checkpoint is damaged, the one before it is used and the damaged one is renamed.

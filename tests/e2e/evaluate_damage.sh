@@ -101,6 +101,7 @@ for name in "features", "label", "clip", "xxh3":
     assert (one[name][()] == whole[name][()][kept]).all() and (one[name][()] == three[name][()]).all(), name
 assert list(one.attrs["failed"]) == [2, 2] and "failed" not in whole.attrs
 PYTHON
+refused 2 'one has the results of vjepa-evaluate' "$bin/vjepa-probe" "$tiny" pretrained=train.h5,val.h5 --out one
 run 1 "$bin/vjepa-probe" "$tiny" pretrained=train.h5,val.h5 --out stored --set probe.epochs=1 >probe.log 2>&1 || fail "probe: $(cat probe.log)"
 /usr/bin/python3 - <<'PYTHON' || fail "the probe's table does not count what was lost"
 import json, h5py

@@ -53,6 +53,12 @@ run 3 "$bin/vjepa-pretrain" "$tiny" --set 'data.train=[words.clips, more.clips]'
 run 2 "$bin/vjepa-pretrain" "$tiny" --set 'data.train=[words.clips, ./words.clips]' --set data.frames=4 --dry-run >twice.log 2>&1 &&
     fail "a store named twice was accepted"
 grep -q 'is the same clip store as words.clips' twice.log || fail "named twice: $(cat twice.log)"
+for duplicates in keep:'packed with each' drop:'earlier ones count'; do # b.mp4 has another class in the second list
+    run 2 "$bin/vjepa-pack" "${common[@]}" --set 'pack.lists=[words.csv, more.csv]' --set pack.store=no.clips --dry-run \
+        --set pack.duplicates=${duplicates%:*} >labels.log 2>&1 || fail "two labels: $(cat labels.log)"
+    grep -q "tree/bee/b.mp4 is zoo_class bee in words.csv:3 and ape in more.csv:3 (1 such entries in all).*${duplicates#*:}" labels.log ||
+        fail "two labels: $(cat labels.log)"
+done
 printf 'cow\n' >names.txt
 run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.datasets=[{name: d, list: words.csv, labels: names.txt}]' \
     --set pack.store=no.clips >6.log 2>&1 && fail "a class that is not among the names was accepted"

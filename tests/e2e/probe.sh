@@ -74,6 +74,7 @@ grep -q '^| motion | attentive | 50 % | pretrained | table 7, pretrained, x | 70
 grep -q 'motion of pretrained: published with 16x2x3 views (table 7, pretrained, x), measured here with 4x1x1' uniform/results.md &&
     ! grep -q 16x8x3 uniform/results.md && grep -q 'Views: 4x1x1 (frames x clips x crops). Precision: fp32' uniform/results.md ||
     fail "views: $(cat uniform/results.md)"
+refused 2 "'a/b' and 'a|b' have the same name in files" "$bin/vjepa-probe" "$tiny" "a/b=${encoders[0]#*=}" "a|b=${encoders[0]#*=}" --out x --dry-run
 refused 1 'none.csv' "$bin/vjepa-probe" "$tiny" "${encoders[0]}" --out x --dry-run --set probe.paper=none.csv
 grep -q 'Labels drawn by: uniform' uniform.log || fail "uniform: $(cat uniform.log)"
 [[ $(grep -vc '#' uniform/splits/motion_uniform_50_7.split) == 30 ]] || fail "half of 60 clips: $(cat uniform/splits/motion_uniform_50_7.split)"

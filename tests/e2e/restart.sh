@@ -45,4 +45,10 @@ grep -q 'resuming from signal/step_' resumed.log || fail "no checkpoint was writ
 
 pretrain 1 whole1 >again.log
 grep -q "24 of 24 steps are done" again.log || fail "a complete run started again did not say that it is done"
+
+# A setting that may change within a run is named when it has, and a checkpoint under another name is refused.
+pretrain 1 whole1 --set optimizer.lr=0.002 >changed.log
+grep -q '^optimizer.lr is now 0.002; up to here it was 0.001' changed.log || fail "a changed setting: $(cat changed.log)"
+cp whole1/step_00000020.h5 whole1/step_00000030.h5
+refused 1 'step_00000030.h5 is the checkpoint of step 20, .* call it step_00000020.h5' pretrain 1 whole1
 finish

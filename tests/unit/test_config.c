@@ -406,6 +406,8 @@ static const struct {
     {"run:\n\tseed: 1\n", ":2: this is not YAML", ""},
     {"run:\n  dir: \"\xe9\"\n", ":2: this is not YAML", "UTF-8"},
     {"run:\n  seed: 1\n---\nrun:\n  seed: 2\n", ":4: a second YAML document", ""},
+    {"run:\n  seed: [[[[[[[[[[[[[[[[[[[[\n", ":2: lists and maps are nested more than", ""},
+    {"- - - - - - - - - - - - - - - - - - 1\n", ":1: lists and maps are nested more than", ""},
 };
 
 static void mistakes_are_refused(void **state)

@@ -37,8 +37,12 @@ typedef struct {
     int64_t windows;      /* pack.windows */
     int drop;             /* exclude files that are listed twice */
     int reading_held_out; /* the manifest is one of held-out videos */
+    const vj_config *config;
+    int list;                               /* number of the list being read: pack.lists, then pack.datasets */
+    int64_t contradictions;                 /* entries that give a file another label than its first entry did */
+    char contradiction[2 * VJ_PATH + 1024]; /* the first of them, for the warning */
     vj_held_out held_out;
-    vj_hashmap seen;
+    vj_hashmap seen; /* entry -> source; with the number of a label before it, -> its label, and -> its place */
     XXH3_state_t *digest[VJ_MAX_LIST + 1]; /* of each dataset, and of the held-out videos; created when first needed */
 } builder;
 
@@ -57,6 +61,63 @@ static vj_status add_digest(builder *b, const vj_media *m)
     return VJ_OK;
 }
 
+/* The place of an entry as one number, list and line, and as text. */
+enum { LINE_BITS = 40 };
+
+static int64_t place_of(const builder *b, const vj_media *m)
+{
+    return ((int64_t)b->list << LINE_BITS) + m->line;
+}
+
+static void show_place(const builder *b, int64_t place, char text[VJ_PATH + 32])
+{
+    const vj_strings *lists = &b->config->pack.lists;
+    const int list = (int)(place >> LINE_BITS), in_lists = list < lists->count;
+    const vj_dataset_settings *d = &b->config->pack.dataset[in_lists ? 0 : list - lists->count];
+    const char *name = in_lists ? lists->item[list] : *d->list ? d->list : d->root;
+    snprintf(text, VJ_PATH + 32, "%s:%lld", name, (long long)(place & (((int64_t)1 << LINE_BITS) - 1)));
+}
+
+static void show_label(const builder *b, int label, int64_t value, char text[256])
+{
+    const vj_label_classes *classes = &b->classes->of[label];
+    if (classes->count > 0)
+        snprintf(text, 256, "%.240s", classes->name[value]);
+    else
+        snprintf(text, 256, "%lld", (long long)value);
+}
+
+/* Count labels of an entry that contradict those of an earlier entry for the same part of the same file. */
+static vj_status compare_labels(builder *b, const vj_media *m, const char *entry)
+{
+    char text[VJ_MEDIA_PATH + 256], places[2][VJ_PATH + 32], labels[2][256];
+    for (int l = 0; l < VJ_MAX_LABELS; l++) {
+        int64_t first_label, first_place;
+        if (m->labels[l] < 0) continue;
+        snprintf(text, sizeof text, "label %d %s", l, entry);
+        VJ_TRY(vj_hashmap_put(&b->seen, text, m->labels[l], &first_label));
+        snprintf(text, sizeof text, "place %d %s", l, entry);
+        VJ_TRY(vj_hashmap_put(&b->seen, text, place_of(b, m), &first_place));
+        if (first_label == m->labels[l] || b->contradictions++ > 0) continue;
+        show_place(b, first_place, places[0]);
+        show_place(b, place_of(b, m), places[1]);
+        show_label(b, l, first_label, labels[0]);
+        show_label(b, l, m->labels[l], labels[1]);
+        snprintf(b->contradiction, sizeof b->contradiction, "%.300s is %s %.100s in %s and %.100s in %s", m->listed,
+                 b->summary->names.label_names[l], labels[0], places[0], labels[1], places[1]);
+    }
+    return VJ_OK;
+}
+
+static void warn_of_contradictions(const builder *b)
+{
+    if (b->contradictions > 0)
+        vj_warn("the lists contradict each other: %s (%lld such entries in all). %s", b->contradiction,
+                (long long)b->contradictions,
+                b->drop ? "The earlier ones count (pack.duplicates=drop); correct the lists if they are wrong"
+                        : "The file is packed with each of its labels; if that is not meant, correct the lists");
+}
+
 static vj_status decide(builder *b, const vj_media *m, record *r)
 {
     char text[VJ_MEDIA_PATH + 192];
@@ -68,6 +129,7 @@ static vj_status decide(builder *b, const vj_media *m, record *r)
         return VJ_OK;
     }
     snprintf(text, sizeof text, "%.17g %.17g %s", m->start_s, m->end_s, m->key);
+    VJ_TRY(compare_labels(b, m, text));
     VJ_TRY(vj_hashmap_put(&b->seen, text, source, &first));
     if (first == source) return VJ_OK;
     r->exclusion = VJ_SOURCE_LISTED_TWICE;
@@ -118,6 +180,7 @@ static vj_status read_lists(builder *b, const vj_strings *lists, const char *scr
     for (int i = 0; i < lists->count; i++) {
         strcpy(dataset.list, lists->item[i]);
         VJ_TRY(vj_manifest_read(names, classes, &dataset, "label", scratch, add_source, b));
+        b->list++;
     }
     return VJ_OK;
 }
@@ -185,8 +248,10 @@ static vj_status read_manifests(builder *b, const vj_config *config, const char 
     for (int i = 0; i < config->pack.dataset_count; i++) {
         const vj_dataset_settings *dataset = &config->pack.dataset[i];
         VJ_TRY(vj_manifest_read(names, b->classes, dataset, dataset->name, scratch, add_source, b));
+        b->list++;
     }
     warn_of_useless_ids(b);
+    warn_of_contradictions(b);
     VJ_TRY(vj_class_names_number(b->classes, names->label_names));
     return read_held_out_videos(b, &config->pack.held_out_videos, scratch);
 }
@@ -265,6 +330,7 @@ vj_status vj_catalogue_build(vj_catalogue_summary *summary, vj_class_names *clas
                  .summary = summary,
                  .classes = classes,
                  .windows = config->pack.windows,
+                 .config = config,
                  .drop = config->pack.duplicates == VJ_DUPLICATES_DROP};
     memset(summary, 0, sizeof *summary);
     vj_status status = dir ? create_files(&b, dir) : VJ_OK;

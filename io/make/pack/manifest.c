@@ -256,6 +256,7 @@ static vj_status add(vj_listing *l, const vj_text *text, int64_t line, const cha
     l->media.listed = listed;
     l->media.id = id ? id : l->id;
     l->media.key = key ? key : l->path;
+    l->media.line = line;
     l->count++;
     return l->sink(l->user, &l->media);
 }

@@ -42,6 +42,7 @@ typedef struct {
     const char *listed; /* the path without the root, so that it stays the same when the files are moved */
     const char *id;     /* id of the file, to be looked up in the lists of held-out ids */
     const char *key; /* equal, together with start and end, for two entries that name the same part of the same file */
+    int64_t line;    /* of the list, from 1; 0: the file was found in a folder */
     int64_t windows; /* clips to make of this file; 0: pack.windows */
     double start_s, end_s;         /* part of the file to take; negative: from its beginning, to its end */
     int32_t labels[VJ_MAX_LABELS]; /* -1: none */
