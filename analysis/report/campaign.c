@@ -154,11 +154,11 @@ static void add_object(vj_campaign_results *c, const json_t *o)
 
 static vj_status read_json(vj_campaign_results *c, const char *path)
 {
-    const int64_t most_bytes = 256 << 20;
+    const int64_t max_bytes = 256 << 20;
     char why[VJ_PATH + 256];
     size_t i;
     const json_t *row;
-    json_t *list = vj_page_json(path, most_bytes, why, sizeof why);
+    json_t *list = vj_page_json(path, max_bytes, why, sizeof why);
     if (!list) return vj_raise(VJ_ERR_FORMAT, "%s", why);
     const bool is_list = json_is_array(list), is_empty = is_list && json_array_size(list) == 0;
     json_array_foreach(list, i, row) add_object(c, row);

@@ -130,7 +130,7 @@ static void put_block(FILE *out, const vj_document *document, int number)
     const vj_document_block *block = &document->blocks[number];
     switch (block->kind) {
     case VJ_BLOCK_SECTION:
-        break; /* put_sections() */
+        break; /* put_blocks() writes its heading */
     case VJ_BLOCK_HEADING:
         fprintf(out, "<h3 id=\"s-%d\">", number);
         vj_put_html(out, block->text);
@@ -190,7 +190,7 @@ static void put_header(FILE *out, const vj_document *document)
         fputs("</div>\n", out);
     }
     fputs("<nav aria-label=\"Contents\">", out);
-    bool line = false, headed = false; /* an entry came before; the previous section has headings */
+    bool line = false, headed = false; /* there is an entry before this one; the section before this one has headings */
     for (int i = 0; i < document->block_count; i++) {
         const vj_document_block *block = &document->blocks[i];
         if (block->kind != VJ_BLOCK_SECTION && block->kind != VJ_BLOCK_HEADING) continue;

@@ -134,7 +134,8 @@ static vj_status check_report(const char *path, bool *ours)
     return vj_raise(VJ_ERR_USAGE, "%s was not written by this program: move it away, or write to another folder", path);
 }
 
-/* Plots begin as vj_svg_themed() writes them. Pictures have nothing to be recognised by but the report beside them. */
+/* Plots begin as vj_svg_themed() writes them. Pictures have no such mark: they are ours if a report of ours lies beside
+ * them. */
 static vj_status check_block(const vj_document_block *block, const char *folder, bool beside_report)
 {
     char path[VJ_PATH + 120];

@@ -23,7 +23,7 @@ static bool is_campaign(const char *path)
 
 /* ------------------------------------------------------------------------------------------------ rows */
 
-/* Whether two results belong together. */
+/* A function that returns whether two results belong together. */
 typedef bool same(const vj_result *a, const vj_result *b);
 
 static bool same_line(const vj_result *a, const vj_result *b)
@@ -139,7 +139,7 @@ static void add_difference(vj_table *t, const vj_result *r, const vj_result_diff
     vj_row_text(t, "minus", "%s", d->minus);
     put_numbers(t, r, share);
     put_numbers(t, d, difference);
-    vj_row_text(t, "verdict", "%s", d->verdict); /* before the columns that a narrow window hides */
+    vj_row_text(t, "verdict", "%s", d->verdict); /* comes early, because a narrow window hides the last columns */
     put_numbers(t, d, intervals);
     put_probability(t, "p least", d->p_least);
     put_probability(t, "p most", d->p_most);

@@ -58,7 +58,7 @@ static void add_verdict_plot(vj_document *document, const vj_clips_passport *p)
             names[count] = p->verdict[v];
             shown[count++] = v;
         }
-    if (count * p->datasets < 2) return; /* the table says it */
+    if (count * p->datasets < 2) return; /* a plot of one number would show nothing that the table does not */
     vj_plot *plot = vj_document_plot(document, "verdicts", "Files by verdict");
     vj_plot_x(plot, "verdict", "", VJ_LINEAR);
     vj_plot_y(plot, "files", "", VJ_LINEAR);

@@ -61,7 +61,7 @@ static const char *heading_of(const char *key, char *heading, size_t bytes)
     return unit;
 }
 
-static void look_at(const json_t *value, double *largest, bool *whole)
+static void take_value(const json_t *value, double *largest, bool *whole)
 {
     const double number = fabs(number_of(is_timing(value) ? json_object_get(value, "max") : value));
     if (number > *largest) *largest = number;
@@ -78,7 +78,7 @@ static void put_number(vj_table *t, const json_t *value, bool seconds, int decim
         vj_table_number(t, number_of(value), decimals);
 }
 
-/* seconds: the unit of the cells' columns is "s". */
+/* Add the cells of a value. `seconds`: the unit of their columns is "s". */
 static void put_cells(vj_table *t, const json_t *value, bool timing, bool text, bool seconds, int decimals)
 {
     static const char *const parts[] = {"median", "min", "max"};
@@ -118,7 +118,7 @@ static void put_rows(vj_document *document, const json_t *rows, const char *key,
         double largest = 0.0;
         bool whole = true;
         if (count == COLUMNS) break;
-        json_array_foreach(rows, i, row) look_at(json_object_get(row, column), &largest, &whole);
+        json_array_foreach(rows, i, row) take_value(json_object_get(row, column), &largest, &whole);
         const char *unit = heading_of(column, heading, sizeof heading);
         if (phases && json_is_real(value)) unit = "s";
         seconds[count] = strcmp(unit, "s") == 0;
@@ -153,7 +153,7 @@ static void put_object(vj_document *document, const json_t *object, const char *
     json_object_foreach((json_t *)object, part, value)
     {
         timing |= is_timing(value);
-        look_at(value, &largest, &whole);
+        take_value(value, &largest, &whole);
     }
     snprintf(csv, sizeof csv, "%s-%s", name, key);
     vj_table *t = vj_document_table(document, csv, "");
@@ -208,13 +208,13 @@ void vj_page_report(vj_document *document, const json_t *report, const char *nam
     }
 }
 
-json_t *vj_page_json(const char *path, int64_t most_bytes, char *why, size_t bytes)
+json_t *vj_page_json(const char *path, int64_t max_bytes, char *why, size_t bytes)
 {
     vj_problems problems = {0};
     json_error_t error;
     int64_t read;
     json_t *value = NULL;
-    char *text = vj_report_load(path, most_bytes, &read, &problems);
+    char *text = vj_report_load(path, max_bytes, &read, &problems);
     if (text) {
         value = json_loadb(text, (size_t)read, 0, &error);
         if (!value) snprintf(why, bytes, "%s, line %d: %s", path, error.line, error.text);
@@ -229,9 +229,9 @@ json_t *vj_page_json(const char *path, int64_t most_bytes, char *why, size_t byt
     return value;
 }
 
-json_t *vj_page_json_object(const char *path, int64_t most_bytes, char *why, size_t bytes)
+json_t *vj_page_json_object(const char *path, int64_t max_bytes, char *why, size_t bytes)
 {
-    json_t *value = vj_page_json(path, most_bytes, why, bytes);
+    json_t *value = vj_page_json(path, max_bytes, why, bytes);
     if (!value || json_is_object(value)) return value;
     snprintf(why, bytes, "%s holds no JSON object", path);
     json_decref(value);

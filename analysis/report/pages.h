@@ -43,11 +43,11 @@ vj_status vj_page_picture(vj_document *document, const char *name, const vj_canv
 /* ------------------------------------------------------------------------------------------------ JSON */
 
 /**
- * Read a JSON array or object from a file of at most `most_bytes` bytes; vj_page_json_object() accepts only an object.
+ * Read a JSON array or object from a file of at most `max_bytes` bytes; vj_page_json_object() accepts only an object.
  * Returns NULL, with the reason in `why` [bytes], if there is none. Free it with json_decref().
  */
-json_t *vj_page_json(const char *path, int64_t most_bytes, char *why, size_t bytes);
-json_t *vj_page_json_object(const char *path, int64_t most_bytes, char *why, size_t bytes);
+json_t *vj_page_json(const char *path, int64_t max_bytes, char *why, size_t bytes);
+json_t *vj_page_json_object(const char *path, int64_t max_bytes, char *why, size_t bytes);
 
 /**
  * Show a report written by bench/report.h: single values as a list; arrays of rows and objects of numbers as tables,
@@ -64,7 +64,7 @@ typedef struct {
     double *value; /* owned */
 } vj_h5_numbers;
 
-enum { VJ_H5_MOST = 1 << 26 }; /* the most elements that are read */
+enum { VJ_H5_MAX = 1 << 26 }; /* larger datasets are not read */
 
 /** Read a dataset with `ndim` dimensions. Free its values with free(). */
 vj_status vj_h5_numbers_read(vj_h5_numbers *numbers, hid_t group, const char *path, const char *name, int ndim);

@@ -24,11 +24,11 @@ static vj_status read_dataset(vj_h5_numbers *n, hid_t dataset, const char *path,
         return vj_raise(VJ_ERR_FORMAT, "%s: %s does not hold numbers of %d dimensions", path, name, ndim);
     for (int d = 0; d < ndim; d++) {
         n->dim[d] = (int64_t)dim[d];
-        if (n->dim[d] > VJ_H5_MOST) count = VJ_H5_MOST + 1;
-        if (count <= VJ_H5_MOST) count *= n->dim[d];
+        if (n->dim[d] > VJ_H5_MAX) count = VJ_H5_MAX + 1;
+        if (count <= VJ_H5_MAX) count *= n->dim[d];
     }
-    if (count > VJ_H5_MOST)
-        return vj_raise(VJ_ERR_FORMAT, "%s: %s has more than %d numbers, too many for a page", path, name, VJ_H5_MOST);
+    if (count > VJ_H5_MAX)
+        return vj_raise(VJ_ERR_FORMAT, "%s: %s has more than %d numbers, too many for a page", path, name, VJ_H5_MAX);
     VJ_TRY(vj_h5_check_stored(dataset, path, name));
     n->value = vj_report_memory(count + 1, sizeof *n->value);
     if (count > 0 && H5Dread(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, n->value) < 0)

@@ -11,7 +11,7 @@
 typedef struct {
     int count;
     bool average;
-    const char *path[VJ_MAX_REPRESENTATIONS]; /* the caller's, only while opening */
+    const char *path[VJ_MAX_REPRESENTATIONS]; /* belongs to the caller; only used while opening */
     vj_features *store[VJ_MAX_REPRESENTATIONS];
     float *tokens; /* with average: all tokens of a few clips */
 } stores;

@@ -234,7 +234,7 @@ static void declare(const study *s, vj_analysis_file *output, datasets *to)
     }
 }
 
-/* Write the classes of one task. On rank 0. */
+/* Write the classes of one task. Only rank 0 calls this. */
 static vj_status write_task(const study *s, vj_analysis_file *output, const datasets *to, int t)
 {
     const vj_task *task = &s->task[t];
@@ -251,7 +251,7 @@ static vj_status write_task(const study *s, vj_analysis_file *output, const data
     return VJ_OK;
 }
 
-/* On rank 0. */
+/* Only rank 0 calls this. */
 static vj_status write(const study *s, vj_analysis_file *output, const datasets *to)
 {
     for (int r = 0; r < s->representations; r++)
@@ -273,7 +273,7 @@ static vj_status run(study *s)
     vj_analysis_file *output;
     datasets to;
     VJ_TRY(vj_agree(analysis->comm, analysis->rank == 0 ? plan(s) : VJ_OK));
-    if (analysis->rank != 0) VJ_TRY(plan(s)); /* the same, from the same labels */
+    if (analysis->rank != 0) VJ_TRY(plan(s)); /* all ranks have the same labels, and so the same plan */
     VJ_TRY(allocate(s));
     if (analysis->dry_run) return VJ_OK;
     VJ_TRY(vj_analysis_file_open(&output, analysis, "classes"));

@@ -269,7 +269,7 @@ static datasets declare(const comparison *c, vj_analysis_file *output)
                       .procrustes = vj_analysis_file_dataset(output, H5T_IEEE_F64LE, 2, dim, "compare/procrustes")};
 }
 
-/* On rank 0. */
+/* Only rank 0 calls this. */
 static vj_status write(const comparison *c, vj_analysis_file *output, const datasets *to, const double *cka,
                        const double *unbiased, const double *procrustes)
 {
@@ -312,7 +312,7 @@ static vj_status run(comparison *c)
 {
     vj_analysis_file *output;
     VJ_TRY(vj_agree(c->analysis->comm, c->analysis->rank == 0 ? check(c) : VJ_OK));
-    if (c->analysis->rank != 0) VJ_TRY(check(c)); /* the same: it sets what it derives */
+    if (c->analysis->rank != 0) VJ_TRY(check(c)); /* it also sets members that every rank needs */
     const int64_t bytes = bytes_needed(c);
     vj_log("compare: %d representations of %lld rows, %lld MiB a rank", c->m, (long long)c->rows,
            (long long)(bytes >> 20));

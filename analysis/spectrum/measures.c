@@ -4,11 +4,11 @@
 #include <float.h>
 #include <math.h>
 
-int vj_eigenvalues_above_rounding(const double *values, int D, int64_t most)
+int vj_eigenvalues_above_rounding(const double *values, int D, int64_t max)
 {
     const double least = values[0] * D * DBL_EPSILON;
     int count = 0;
-    while (count < D && count < most && values[count] > least) count++;
+    while (count < D && count < max && values[count] > least) count++;
     return count;
 }
 

@@ -10,9 +10,9 @@
 
 /**
  * Return the number of eigenvalues that are larger than rounding errors, that is, larger than D times the machine
- * epsilon times the largest; at most `most`, a bound of the matrix' rank.
+ * epsilon times the largest; at most `max`, a bound of the matrix' rank.
  */
-int vj_eigenvalues_above_rounding(const double *values, int D, int64_t most);
+int vj_eigenvalues_above_rounding(const double *values, int D, int64_t max);
 
 /**
  * Return RankMe (Garrido et al. 2023): exp of the entropy of the singular values of the uncentred rows, normalised to a

@@ -201,7 +201,7 @@ static vj_status write_columns(vj_analysis_file *o, const columns *c)
     return VJ_OK;
 }
 
-/* On rank 0. */
+/* Only rank 0 calls this. */
 static vj_status lay_out(vj_analysis_file *o)
 {
     for (int i = 0; i < o->count; i++) {
@@ -213,7 +213,7 @@ static vj_status lay_out(vj_analysis_file *o)
 
 static vj_status begin(vj_analysis_file *o)
 {
-    enum { OBJECTS = 4 }; /* a dataset with its attributes, and groups that it may be alone in */
+    enum { OBJECTS = 4 }; /* for a dataset: itself, its attributes, and the groups that are made for it */
     const vj_analysis *analysis = o->analysis;
     const bool first = analysis->rank == 0;
     columns c;
@@ -246,7 +246,7 @@ vj_status vj_analysis_file_write(vj_analysis_file *o, int number, int64_t first,
     return vj_h5_write(&o->file, d->place + first * d->value_bytes, values, count * d->value_bytes);
 }
 
-/* On rank 0. */
+/* Only rank 0 calls this. */
 static vj_status put_attribute(const vj_analysis_file *o, const attribute *a)
 {
     hid_t object = H5Oopen(o->file.file, a->object, H5P_DEFAULT);

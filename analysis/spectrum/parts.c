@@ -101,7 +101,7 @@ vj_status vj_count_copies(int64_t *copies, const vj_source *training, const vj_s
     qsort(sorted, (size_t)n, sizeof *sorted, compare_sums);
     for (int64_t i = 0; i < vj_source_clips(queries); i++) {
         const uint64_t *found = bsearch(&asked[i], sorted, (size_t)n, sizeof *sorted, compare_sums);
-        if (found && queries == training) /* itself; with another, that is beside it */
+        if (found && queries == training) /* the clip finds itself: it has a copy only if a neighbour is equal too */
             found = (found > sorted && found[-1] == *found) || (found < sorted + n - 1 && found[1] == *found) ? found
                                                                                                               : NULL;
         *copies += found != NULL;

@@ -338,7 +338,7 @@ static void declare(work *w)
     }
 }
 
-/* On rank 0. */
+/* Only rank 0 calls this. */
 static vj_status write_arrays(work *w, const subject *s)
 {
     double total = 0.0, *row = vj_calloc(s->D, sizeof *row);

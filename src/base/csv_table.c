@@ -122,6 +122,11 @@ void vj_csv_put_text(FILE *out, const char *text)
         fputs(text, out);
         return;
     }
+    vj_csv_put_quoted(out, text);
+}
+
+void vj_csv_put_quoted(FILE *out, const char *text)
+{
     fputc('"', out);
     for (; *text; text++) {
         if (*text == '"') fputc('"', out);

@@ -23,7 +23,9 @@ int vj_csv_table_column(const vj_csv_table *csv, const char *name);
 const char *vj_csv_table_text(const vj_csv_table *csv, int64_t row, int column);
 double vj_csv_table_number(const vj_csv_table *csv, int64_t row, int column);
 
-/** Write a cell: in quotes where it has commas, quotes or line feeds. */
+/** Write a cell, byte for byte: in quotes where it has commas, quotes or line ends, or always in quotes. Tables for a
+ * reader's spreadsheet are written with vj_put_csv() (markup.h), which changes what a spreadsheet would run. */
 void vj_csv_put_text(FILE *out, const char *text);
+void vj_csv_put_quoted(FILE *out, const char *text);
 
 #endif

@@ -31,8 +31,8 @@ void vj_put_markdown_cell(FILE *out, const char *text);
 /** As it is, for a terminal, which it cannot steer: control characters and bytes that are not UTF-8 become '?'. */
 void vj_put_terminal(FILE *out, const char *text);
 /**
- * A cell of CSV, in quotes where needed. Text that a spreadsheet would take for a formula (it begins with = + @ or a
- * minus that no number follows) gets a ' before it.
+ * A cell of CSV for spreadsheets, in quotes where needed (csv_table.h writes CSV for programs). Text that a spreadsheet
+ * would take for a formula (it begins with = + @ or a minus that no number follows) gets a ' before it.
  */
 void vj_put_csv(FILE *out, const char *text);
 /** A number with all its digits, as short as possible; nothing for NaN. */

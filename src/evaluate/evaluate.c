@@ -101,7 +101,7 @@ static vj_status open_all(vj_evaluation *e)
         vj_eval_set_log(&e->validation.set, "validation");
         for (int i = 0; i < e->notes.count; i++) vj_warn("%s", e->notes.text[i]);
     }
-    e->most_clips = vj_eval_max_clips(e);
+    e->max_clips = vj_eval_max_clips(e);
     return vj_eval_keep_products(e);
 }
 
@@ -129,7 +129,7 @@ static vj_status open_groups(vj_evaluation *e, MPI_Comm comm)
 static void tell_group(vj_evaluation *e)
 {
     vj_broadcast(e->config, (int64_t)sizeof *e->config, e->layout.tensor);
-    vj_broadcast(&e->most_clips, (int64_t)sizeof e->most_clips, e->layout.tensor);
+    vj_broadcast(&e->max_clips, (int64_t)sizeof e->max_clips, e->layout.tensor);
     vj_broadcast(&e->encoder_count, (int64_t)sizeof e->encoder_count, e->layout.tensor);
     vj_broadcast(e->encoder_at, (int64_t)sizeof e->encoder_at, e->layout.tensor);
     vj_broadcast(e->encoder_from, (int64_t)sizeof e->encoder_from, e->layout.tensor);

@@ -125,7 +125,7 @@ typedef struct {
     bool means;               /* only the mean token of each clip is stored, because no head needs more */
     int sweep;                /* number of heads that differ only in learning rate and weight decay */
     int seeds;                /* number of seeds of each row */
-    int64_t most_clips;       /* most clips that an encoder takes at once */
+    int64_t max_clips;        /* most clips that an encoder takes at once */
     vj_frozen frozen;         /* the encoders; its `clips` are those of `train` */
     int64_t tokens;           /* tokens that a probe sees at once: of all segments, or of one (across_segments) */
     int64_t sample_floats;    /* tokens * width */

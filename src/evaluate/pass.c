@@ -34,7 +34,7 @@ static vj_status open_encoders(vj_evaluation *e)
                      .comm = e->layout.world,
                      .rank = e->layout.rank,
                      .size = e->layout.size,
-                     .batch = e->most_clips,
+                     .batch = e->max_clips,
                      .tensor = e->tensor};
     f->clips = e->train.clips;
     VJ_TRY(vj_frozen_open_encoders(f, &encoders));
@@ -49,7 +49,7 @@ static vj_status open_encoders(vj_evaluation *e)
 static vj_status open_tokens(vj_evaluation *e)
 {
     vj_backend *be = e->frozen.be;
-    const int64_t bytes = e->most_clips / e->train.set.segments * e->sample_floats * (int64_t)sizeof(float);
+    const int64_t bytes = e->max_clips / e->train.set.segments * e->sample_floats * (int64_t)sizeof(float);
     const int64_t key = e->key_floats * (int64_t)sizeof(float);
     bool keys = false;
     for (int i = 0; i < e->frozen.count; i++) {

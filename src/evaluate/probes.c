@@ -164,7 +164,7 @@ static vj_status make_head(vj_evaluation *e, int64_t i)
 }
 
 /* Return whether two heads have the same entries in the columns of the table. */
-static bool look_alike(const vj_eval_head *a, const vj_eval_head *b, const vj_evaluation *e)
+static bool same_columns(const vj_eval_head *a, const vj_eval_head *b, const vj_evaluation *e)
 {
     return a->encoder == b->encoder && a->task == b->task && a->shape.pooling == b->shape.pooling &&
            a->shape.depth == b->shape.depth && a->on_tokens == b->on_tokens &&
@@ -173,7 +173,7 @@ static bool look_alike(const vj_eval_head *a, const vj_eval_head *b, const vj_ev
 
 static bool differ_in_seed(const vj_eval_head *a, const vj_eval_head *b, const vj_evaluation *e)
 {
-    return look_alike(a, b, e) && strcmp(a->measured->facts.description, b->measured->facts.description) == 0;
+    return same_columns(a, b, e) && strcmp(a->measured->facts.description, b->measured->facts.description) == 0;
 }
 
 /* Files that differ only in the seed make one row of the table, if such files are neighbours and each row has the same
@@ -183,7 +183,7 @@ static vj_status group_seeds(vj_evaluation *e)
     int seeds = 1;
     while (seeds < e->head_count && differ_in_seed(&e->head[0], &e->head[seeds], e)) seeds++;
     for (int64_t i = 1; i < e->head_count; i++)
-        if (look_alike(&e->head[i - 1], &e->head[i], e) != (i % seeds != 0) ||
+        if (same_columns(&e->head[i - 1], &e->head[i], e) != (i % seeds != 0) ||
             differ_in_seed(&e->head[i - 1], &e->head[i], e) != (i % seeds != 0))
             return vj_notes_add(&e->notes, "some probes differ in nothing that the table shows: heads.csv has each");
     e->seeds = seeds;

@@ -10,9 +10,9 @@
 
 enum { BITS = 22 }; /* of weights behind the point; a sum of 256 times the weights fits in 32 bits */
 
-/* One axis: output position i is the sum of count[i] inputs from first[i] on, times weight[i * most ...]. */
+/* One axis: output position i is the sum of count[i] inputs from first[i] on, times weight[i * taps ...]. */
 typedef struct {
-    int n, most; /* outputs; inputs of one, at most */
+    int n, taps; /* outputs; inputs of one output, at most */
     int32_t *first, *count, *weight;
 } axis;
 
@@ -30,7 +30,7 @@ static double filter_weight(vj_filter filter, double x)
     return x < 2.0 ? (((x - 5.0) * x + 8.0) * x - 4.0) * a : 0.0;
 }
 
-static int most_taps(vj_filter filter, int in, int out)
+static int max_taps(vj_filter filter, int in, int out)
 {
     const double scale = (double)in / out;
     return (int)ceil(filter_support(filter) * (scale < 1.0 ? 1.0 : scale)) * 2 + 1;
@@ -38,19 +38,19 @@ static int most_taps(vj_filter filter, int in, int out)
 
 static int64_t axis_bytes(vj_filter filter, int in, int out, int n)
 {
-    return (int64_t)n * (2 + most_taps(filter, in, out)) * (int64_t)sizeof(int32_t);
+    return (int64_t)n * (2 + max_taps(filter, in, out)) * (int64_t)sizeof(int32_t);
 }
 
 /* Outputs [start, start + n) of `out`. Returns the memory behind the axis. */
 static int32_t *axis_init(axis *a, vj_filter filter, int in, int out, int start, int n, int32_t *memory)
 {
     const double scale = (double)in / out, wide = scale < 1.0 ? 1.0 : scale, support = filter_support(filter) * wide;
-    *a = (axis){.n = n, .most = most_taps(filter, in, out), .first = memory, .count = memory + n};
+    *a = (axis){.n = n, .taps = max_taps(filter, in, out), .first = memory, .count = memory + n};
     a->weight = memory + 2 * (int64_t)n;
     for (int i = 0; i < n; i++) {
         const double centre = (start + i + 0.5) * scale, inverse = 1.0 / wide;
         int from = (int)(centre - support + 0.5), to = (int)(centre + support + 0.5);
-        int32_t *weight = a->weight + (int64_t)i * a->most;
+        int32_t *weight = a->weight + (int64_t)i * a->taps;
         double sum = 0.0;
         if (from < 0) from = 0;
         if (to > in) to = in;
@@ -63,7 +63,7 @@ static int32_t *axis_init(axis *a, vj_filter filter, int in, int out, int start,
         a->first[i] = from;
         a->count[i] = to - from;
     }
-    return a->weight + (int64_t)n * a->most;
+    return a->weight + (int64_t)n * a->taps;
 }
 
 static inline uint8_t finish(int32_t sum)
@@ -75,7 +75,7 @@ static inline uint8_t finish(int32_t sum)
 static void across(uint8_t *to, const uint8_t *row, const axis *a)
 {
     for (int i = 0; i < a->n; i++) {
-        const int32_t *weight = a->weight + (int64_t)i * a->most;
+        const int32_t *weight = a->weight + (int64_t)i * a->taps;
         const uint8_t *from = row + 3 * (int64_t)a->first[i];
         int32_t sum[3] = {1 << (BITS - 1), 1 << (BITS - 1), 1 << (BITS - 1)};
         for (int k = 0; k < a->count[i]; k++)
@@ -87,7 +87,7 @@ static void across(uint8_t *to, const uint8_t *row, const axis *a)
 static void down(uint8_t *to, const uint8_t *from, int64_t line, const axis *a, int32_t *sum)
 {
     for (int i = 0; i < a->n; i++, to += line) {
-        const int32_t *weight = a->weight + (int64_t)i * a->most;
+        const int32_t *weight = a->weight + (int64_t)i * a->taps;
         for (int64_t x = 0; x < line; x++) sum[x] = 1 << (BITS - 1);
         for (int k = 0; k < a->count[i]; k++) {
             const uint8_t *row = from + (a->first[i] + k) * line;

@@ -8,21 +8,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/csv_table.h"
 #include "base/file.h"
 #include "base/program.h"
 
 enum { HOST_BYTES = 65 };
-
-/* Write a cell of CSV in quotes, on one line, because the text may contain commas and quotes. */
-static void put_quoted(FILE *out, const char *text)
-{
-    fputc('"', out);
-    for (; *text; text++) {
-        if (*text == '"') fputc('"', out);
-        fputc(*text == '\n' ? ' ' : *text, out);
-    }
-    fputc('"', out);
-}
 
 /* Return the text of one line, to be freed with free(); NULL if there is no memory. */
 static char *line_of(const char *event, int64_t step, int ranks, const char *why, bool first)
@@ -36,13 +26,17 @@ static char *line_of(const char *event, int64_t step, int ranks, const char *why
     if (gethostname(host, sizeof host - 1) != 0) strcpy(host, "unknown");
     if (gmtime_r(&now, &utc)) strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &utc);
     fprintf(out, "%s%s,%s,%lld,%d,%s,", first ? VJ_HISTORY_BEGIN : "", date, event, (long long)step, ranks, host);
-    put_quoted(out, vj_version());
+    vj_csv_put_quoted(out, vj_version());
     fputc(',', out);
-    put_quoted(out, why);
+    vj_csv_put_quoted(out, why);
     fputc('\n', out);
-    if (fclose(out) == 0) return text;
-    free(text);
-    return NULL;
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    for (char *at = text + (first ? strlen(VJ_HISTORY_BEGIN) : 0); at[1]; at++)
+        if (*at == '\n') *at = ' '; /* an event is one line */
+    return text;
 }
 
 void vj_history_add(const vj_config *config, const char *event, int64_t step, int ranks, const char *why)

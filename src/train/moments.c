@@ -17,8 +17,8 @@ struct vj_moments {
     double *first;              /* device [2 D]: sums and sums of squares */
     float *second;              /* device [D, D]: sums of products */
     vj_tree firsts, products;   /* trees for first and second; without terms first and second are the sums */
-    double *pending;            /* [pending_most, 2 D] of vj_host_alloc(): terms being downloaded; or NULL */
-    int64_t pending_count, pending_most;
+    double *pending;            /* [pending_max, 2 D] of vj_host_alloc(): terms being downloaded; or NULL */
+    int64_t pending_count, pending_max;
     double *sums;  /* [2 D] a copy of first */
     double *host;  /* [D, D] */
     float *copied; /* [D, D] of vj_host_alloc(), a copy of second; NULL: the device is the host */
@@ -40,8 +40,8 @@ vj_status vj_moments_open(vj_moments **moments, vj_backend *be, int D, int64_t t
         return vj_raise(VJ_ERR_MEMORY, "no memory for the moments of features of width %d", D);
     vj_fill(be, (float *)m->first, 0.0f, 4 * D);
     if (terms == 0) return VJ_OK;
-    m->pending_most = vj_device_is_host(be) ? 1 : terms; /* a device may be all terms behind: nothing waits for it */
-    m->pending = vj_host_alloc(be, m->pending_most * 2 * (int64_t)D * (int64_t)sizeof *m->pending);
+    m->pending_max = vj_device_is_host(be) ? 1 : terms; /* a device may be all terms behind: nothing waits for it */
+    m->pending = vj_host_alloc(be, m->pending_max * 2 * (int64_t)D * (int64_t)sizeof *m->pending);
     if (!m->pending) return VJ_ERR_MEMORY; /* reported by the device */
     VJ_TRY(vj_tree_init(&m->firsts, 2 * D, terms));
     return vj_tree_init(&m->products, (int64_t)D * D, terms);
@@ -102,7 +102,7 @@ static void wait_for_pending(vj_moments *m)
 /* The present content of `first` is one term. */
 static void take_term(vj_moments *m)
 {
-    if (m->pending_count == m->pending_most) wait_for_pending(m);
+    if (m->pending_count == m->pending_max) wait_for_pending(m);
     double *term = m->pending + m->pending_count++ * 2 * m->D;
     vj_download_begin(m->be, term, m->first, 2 * m->D * (int64_t)sizeof *term);
     vj_fill(m->be, (float *)m->first, 0.0f, 4 * m->D); /* a double is two floats */

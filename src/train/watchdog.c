@@ -84,9 +84,9 @@ static void observe(const vj_watchdog *w, observation *s, double waited_s)
     s->moves = w->moves;
     s->waits = vj_waits_for_ranks() || (s->place == VJ_AT_STEP && s->phase == VJ_PHASE_REDUCE);
     s->limit_s = limit_of(w);
-    const double most_s = 2.0 * tick_of(s->limit_s);
+    const double max_s = 2.0 * tick_of(s->limit_s);
     const int moved = s->moves != before.moves || s->phase_began_s != before.phase_began_s;
-    s->idle_s = moved ? 0.0 : before.idle_s + (waited_s < most_s ? waited_s : most_s);
+    s->idle_s = moved ? 0.0 : before.idle_s + (waited_s < max_s ? waited_s : max_s);
 }
 
 static const char *place_name(const observation *s)

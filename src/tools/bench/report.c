@@ -7,7 +7,7 @@
 
 #include "base/markup.h"
 
-enum { CELL = 128, COLUMNS = 24 };
+enum { COLUMNS = 24 };
 
 /* ------------------------------------------------------------------------------------------------ putting */
 
@@ -68,14 +68,14 @@ static bool is_timing(const json_t *value)
            json_is_number(json_object_get(value, "max"));
 }
 
-static void show_timing(const json_t *value, char cell[CELL])
+static void show_timing(const json_t *value, char cell[VJ_CELL])
 {
     const double min = json_number_value(json_object_get(value, "min")),
                  median = json_number_value(json_object_get(value, "median")),
                  max = json_number_value(json_object_get(value, "max"));
     const double scale = median < 1e-3 ? 1e6 : median < 1.0 ? 1e3 : 1.0;
     const char *unit = median < 1e-3 ? "us" : median < 1.0 ? "ms" : "s";
-    snprintf(cell, CELL, "%.4g / %.4g / %.4g %s", min * scale, median * scale, max * scale, unit);
+    snprintf(cell, VJ_CELL, "%.4g / %.4g / %.4g %s", min * scale, median * scale, max * scale, unit);
 }
 
 static bool ends_with(const char *text, size_t length, const char *end)
@@ -102,33 +102,32 @@ static bool holds_seconds(const char *key)
     return strncmp(key, "phases", strlen("phases")) == 0;
 }
 
-/* seconds: of the value's unit if it is a time, or 0. */
-static void show(const json_t *value, double seconds, char cell[CELL])
+void vj_show_value(const json_t *value, double seconds, char cell[VJ_CELL])
 {
     if (json_is_real(value) && seconds > 0.0) {
         char text[32];
-        snprintf(cell, CELL, "%s", vj_duration(seconds * json_real_value(value), text));
+        snprintf(cell, VJ_CELL, "%s", vj_duration(seconds * json_real_value(value), text));
     } else if (json_is_string(value))
-        snprintf(cell, CELL, "%s", json_string_value(value));
+        snprintf(cell, VJ_CELL, "%s", json_string_value(value));
     else if (json_is_integer(value))
-        snprintf(cell, CELL, "%lld", (long long)json_integer_value(value));
+        snprintf(cell, VJ_CELL, "%lld", (long long)json_integer_value(value));
     else if (json_is_real(value))
-        snprintf(cell, CELL, "%.4g", json_real_value(value));
+        snprintf(cell, VJ_CELL, "%.4g", json_real_value(value));
     else if (is_timing(value))
         show_timing(value, cell);
     else
-        snprintf(cell, CELL, "-");
+        snprintf(cell, VJ_CELL, "-");
 }
 
 static void print_fact(const char *key, const json_t *value, FILE *out)
 {
-    char cell[CELL];
+    char cell[VJ_CELL];
     if (json_is_string(value)) { /* of any length */
         fprintf(out, "%-20s %s\n", key, json_string_value(value));
         return;
     }
     if (!json_is_object(value) || is_timing(value)) {
-        show(value, vj_key_seconds(key), cell);
+        vj_show_value(value, vj_key_seconds(key), cell);
         fprintf(out, "%-20s %s\n", key, cell);
         return;
     }
@@ -137,7 +136,7 @@ static void print_fact(const char *key, const json_t *value, FILE *out)
     fprintf(out, "%s\n", key);
     json_object_foreach((json_t *)value, inner, item)
     {
-        show(item, holds_seconds(key) ? 1.0 : vj_key_seconds(inner), cell);
+        vj_show_value(item, holds_seconds(key) ? 1.0 : vj_key_seconds(inner), cell);
         fprintf(out, "  %-18s %s\n", inner, cell);
     }
 }
@@ -149,36 +148,58 @@ static void print_cell(const char *cell, int width, bool left, FILE *out)
     fprintf(out, "%*s%s%*s", left || blanks < 0 ? 0 : blanks, "", cell, left && blanks > 0 ? blanks : 0, "");
 }
 
-/* Columns as wide as their widest cell; numbers to the right. seconds: all numbers are times. */
-static void print_table(const json_t *rows, bool seconds, FILE *out)
+/* Make the text of a cell. Row 0 is the heading. */
+static void show_cell(const json_t *rows, size_t r, const char *key, vj_show *show, char cell[VJ_CELL])
+{
+    const json_t *value = r > 0 ? json_object_get(json_array_get(rows, r - 1), key) : NULL;
+    show(key, r > 0 && !value ? json_null() : value, cell);
+}
+
+void vj_report_table(const json_t *rows, const char *indent, vj_show *show, FILE *out)
 {
     int width[COLUMNS], columns = 0;
-    char cell[CELL];
+    char cell[VJ_CELL];
     const char *key;
     json_t *value, *first = json_array_get(rows, 0);
     json_object_foreach(first, key, value)
     {
         VJ_ASSERT(columns < COLUMNS);
-        width[columns] = vj_utf8_length(key);
-        for (size_t r = 0; r < json_array_size(rows); r++) {
-            show(json_object_get(json_array_get(rows, r), key), seconds ? 1.0 : vj_key_seconds(key), cell);
+        width[columns] = 0;
+        for (size_t r = 0; r <= json_array_size(rows); r++) {
+            show_cell(rows, r, key, show, cell);
             if (vj_utf8_length(cell) > width[columns]) width[columns] = vj_utf8_length(cell);
         }
         columns++;
     }
-    for (size_t r = 0; r <= json_array_size(rows); r++) { /* row 0: the heading */
+    for (size_t r = 0; r <= json_array_size(rows); r++) {
         int column = 0;
         json_object_foreach(first, key, value)
         {
-            if (r == 0)
-                snprintf(cell, CELL, "%s", key);
-            else
-                show(json_object_get(json_array_get(rows, r - 1), key), seconds ? 1.0 : vj_key_seconds(key), cell);
-            fputs(column ? "  " : "", out);
-            print_cell(cell, width[column++], json_is_string(value), out);
+            const bool left = json_is_string(value);
+            show_cell(rows, r, key, show, cell);
+            fputs(column ? "  " : indent, out);
+            print_cell(cell, left && column == columns - 1 ? 0 : width[column], left, out);
+            column++;
         }
         fputc('\n', out);
     }
+}
+
+static void show_result(const char *key, const json_t *value, char cell[VJ_CELL])
+{
+    if (value)
+        vj_show_value(value, vj_key_seconds(key), cell);
+    else
+        snprintf(cell, VJ_CELL, "%s", key);
+}
+
+/* The same where all numbers are times, without a unit in their keys. */
+static void show_seconds(const char *key, const json_t *value, char cell[VJ_CELL])
+{
+    if (value)
+        vj_show_value(value, 1.0, cell);
+    else
+        snprintf(cell, VJ_CELL, "%s", key);
 }
 
 static bool has_timings(const json_t *rows)
@@ -217,7 +238,7 @@ vj_status vj_report_text(const json_t *report, FILE *out)
     {
         if (!json_is_array(value)) continue;
         fprintf(out, "\n%s%s\n", key, has_timings(value) ? " (times: min / median / max)" : "");
-        print_table(value, holds_seconds(key), out);
+        vj_report_table(value, "", holds_seconds(key) ? show_seconds : show_result, out);
     }
     return finish(out);
 }

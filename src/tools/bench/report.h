@@ -29,6 +29,17 @@ json_t *vj_put_row(json_t *object, const char *key);
  * they are no times, such as those of "flops" and of the rates "gb_s" and "clips_s". */
 double vj_key_seconds(const char *key);
 
+enum { VJ_CELL = 256 };
+
+/** Make the text of a value; "-" for null. `seconds`: what vj_key_seconds() says of its key, for times with a unit. */
+void vj_show_value(const json_t *value, double seconds, char cell[VJ_CELL]);
+
+/** Makes the text of a cell from its key and value. `value` NULL: the heading of the column. */
+typedef void vj_show(const char *key, const json_t *value, char cell[VJ_CELL]);
+/** Print rows as a table with a heading: columns as wide as their widest cell, texts to the left, numbers to the right.
+ * `indent` begins each line. */
+void vj_report_table(const json_t *rows, const char *indent, vj_show *show, FILE *out);
+
 /** Print the report. VJ_ERR_IO if that fails. */
 vj_status vj_report_json(const json_t *report, FILE *out);
 vj_status vj_report_text(const json_t *report, FILE *out);

@@ -266,32 +266,35 @@ void vj_forecast_report(json_t *report, const vj_forecast *f, const vj_config *c
 
 /* ------------------------------------------------------------------------------------------------ text */
 
-enum { CELL = 256 };
-
-/* Print the value of `key` to a cell: times with a unit, other numbers with four digits; large ones are rounded, so
- * that they need no exponent. */
-static void show(const char *key, const json_t *value, char cell[CELL])
+/* Make the text of a value: times with a unit, other numbers with four digits; large ones are rounded, so that they
+ * need no exponent. */
+static void show(const char *key, const json_t *value, char cell[VJ_CELL])
 {
+    const double seconds = vj_key_seconds(key);
     char text[32];
-    if (json_is_number(value) && vj_key_seconds(key) > 0.0)
-        snprintf(cell, CELL, "%s", vj_duration(vj_key_seconds(key) * json_number_value(value), text));
-    else if (json_is_string(value))
-        snprintf(cell, CELL, "%s", json_string_value(value));
-    else if (json_is_integer(value))
-        snprintf(cell, CELL, "%lld", (long long)json_integer_value(value));
-    else if (fabs(json_real_value(value)) >= 1000)
-        snprintf(cell, CELL, "%.0f", json_real_value(value));
+    if (json_is_number(value) && seconds > 0.0)
+        snprintf(cell, VJ_CELL, "%s", vj_duration(seconds * json_number_value(value), text));
+    else if (json_is_real(value) && fabs(json_real_value(value)) >= 1000)
+        snprintf(cell, VJ_CELL, "%.0f", json_real_value(value));
     else
-        snprintf(cell, CELL, "%.4g", json_real_value(value));
+        vj_show_value(value, 0.0, cell);
 }
 
-static void show_name(const char *key, char cell[CELL])
+static void show_name(const char *key, char cell[VJ_CELL])
 {
     const char *unit =
         vj_key_seconds(key) > 0.0 ? strrchr(key, '_') : NULL; /* of a time; it stands beside the number */
-    snprintf(cell, CELL, "%.*s", unit ? (int)(unit - key) : (int)strlen(key), key);
+    snprintf(cell, VJ_CELL, "%.*s", unit ? (int)(unit - key) : (int)strlen(key), key);
     for (char *c = cell; *c; c++)
         if (*c == '_') *c = ' ';
+}
+
+static void show_cell(const char *key, const json_t *value, char cell[VJ_CELL])
+{
+    if (value)
+        show(key, value, cell);
+    else
+        show_name(key, cell);
 }
 
 static void print_section(const json_t *report, const char *name, FILE *out)
@@ -303,7 +306,7 @@ static void print_section(const json_t *report, const char *name, FILE *out)
     fprintf(out, "\n%s\n", name);
     json_object_foreach(section, key, value)
     {
-        char number[CELL], label[CELL], path[CELL];
+        char number[VJ_CELL], label[VJ_CELL], path[VJ_CELL];
         show(key, value, number);
         show_name(key, label);
         snprintf(path, sizeof path, "%s.%s", name, key);
@@ -311,44 +314,10 @@ static void print_section(const json_t *report, const char *name, FILE *out)
     }
 }
 
-/* Print a cell of a table; row 0 is the heading. */
-static void show_cell(const json_t *rows, size_t r, const char *key, char cell[CELL])
-{
-    if (r == 0)
-        show_name(key, cell);
-    else
-        show(key, json_object_get(json_array_get(rows, r - 1), key), cell);
-}
-
-static int column_width(const json_t *rows, const char *key)
-{
-    char cell[CELL];
-    int width = 0;
-    for (size_t r = 0; r <= json_array_size(rows); r++) {
-        show_cell(rows, r, key, cell);
-        if ((int)strlen(cell) > width) width = (int)strlen(cell);
-    }
-    return width;
-}
-
-/* Print a table. Texts are aligned to the left, numbers to the right. The last column is a text of any length. */
 static void print_rows(const json_t *report, const char *name, FILE *out)
 {
-    const json_t *rows = json_object_get(report, name);
-    json_t *first = json_array_get(rows, 0), *value;
     fprintf(out, "\n%s\n", name);
-    for (size_t r = 0; r <= json_array_size(rows); r++) {
-        const char *key;
-        char cell[CELL];
-        json_object_foreach(first, key, value)
-        {
-            const bool last = !json_object_iter_next(first, json_object_key_to_iter(key));
-            const int width = last ? 0 : column_width(rows, key);
-            show_cell(rows, r, key, cell);
-            fprintf(out, "  %*s", json_is_string(value) ? -width : width, cell);
-        }
-        fputc('\n', out);
-    }
+    vj_report_table(json_object_get(report, name), "  ", show_cell, out);
 }
 
 vj_status vj_forecast_print(const json_t *report, FILE *out)
