@@ -227,6 +227,7 @@ static vj_status evaluate(comparison *c, double *cka, double *unbiased, double *
             unbiased[i * m + j] =
                 own[0] > 0.0 && own[1] > 0.0 ? unbiased_hsic(c, i, j) / sqrt(own[0]) / sqrt(own[1]) : NAN;
             procrustes[i * m + j] = 2.0 - 2.0 * nuclear / (sqrt(c->sum[i]) * sqrt(c->sum[j]));
+            if (procrustes[i * m + j] < 0.0) procrustes[i * m + j] = 0.0; /* by rounding; a NaN stays */
             cka[j * m + i] = cka[i * m + j];
             unbiased[j * m + i] = unbiased[i * m + j];
             procrustes[j * m + i] = procrustes[i * m + j];

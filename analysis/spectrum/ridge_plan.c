@@ -44,13 +44,14 @@ static vj_status check_values(const vj_ridge_task *task, const vj_source *train,
     if (task->classes == 1)
         return vj_raise(VJ_ERR_FORMAT,
                         "task '%s': all training clips of %s are of one class: there is nothing to learn", name, from);
-    for (int v = 0; v < values; v++)
+    for (int v = 0; v < values; v++) {
+        const char *class = vj_clips_classes_name(vj_source_classes(validation, task->label), v);
         if (asked[v] > 0 && trained[v] == 0)
             return vj_raise(VJ_ERR_FORMAT,
-                            "task '%s': class %d (%s) has %lld validation clips in %s and no training clip in %s: a "
+                            "task '%s': class %d%s%s%s has %lld validation clips in %s and no training clip in %s: a "
                             "ridge probe answers only with classes that it was trained on; leave these clips out",
-                            name, v, vj_clips_classes_name(vj_source_classes(validation, task->label), v),
-                            (long long)asked[v], to, from);
+                            name, v, *class ? " (" : "", class, *class ? ")" : "", (long long)asked[v], to, from);
+    }
     return VJ_OK;
 }
 

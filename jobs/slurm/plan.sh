@@ -9,4 +9,4 @@
 #SBATCH --open-mode=append
 set -euo pipefail
 # shellcheck source=jobs/steps/plan.sh
-. "${VJEPA_JOBS:-$SLURM_SUBMIT_DIR/jobs}/steps/plan.sh" # Slurm runs a copy of this file, elsewhere
+. "${VJEPA_JOBS:-${SLURM_SUBMIT_DIR:?is set by Slurm: submit this file with jobs/submit or sbatch}/jobs}/steps/plan.sh" # Slurm runs a copy of this file, elsewhere

@@ -139,7 +139,7 @@ refuse 2 'cluster\.gflops_fp32' small.yaml --set cluster.gflops_fp32=0
 refuse 2 'CONFIG' --cluster "$cluster"
 refuse 2 'nowhere\.yaml' small.yaml --cluster nowhere.yaml
 refuse 2 'only settings of cluster' small.yaml --cluster small.yaml
-refuse 2 'no layout.*2 cores' small.yaml --set cluster.cores_per_node=2 --set cluster.numa_per_node=3
+refuse 2 'a node of 2 cores cannot have 3 memory domains' small.yaml --set cluster.cores_per_node=2 --set cluster.numa_per_node=3
 refuse 2 '4by8.*such as 4x8' small.yaml --layout 4by8
 refuse 2 '0x4' small.yaml --layout 0x4
 refuse 2 'tensor groups of 3' small.yaml --layout 1x4 --set parallel.tensor=3 --set cluster.cores_per_node=4

@@ -19,6 +19,8 @@ fail() {
 
 for step in pack pretrain evaluate embed probe merge plan scale; do
     for form in slurm/$step.sh pbs/$step.sh steps/$step.sh; do [ -r "jobs/$form" ] || fail "no jobs/$form"; done
+    grep -q 'SLURM_SUBMIT_DIR: is set by Slurm: submit this file' <(env -u SLURM_SUBMIT_DIR -u VJEPA_JOBS bash "jobs/slurm/$step.sh" 2>&1) ||
+        fail "jobs/slurm/$step.sh outside Slurm does not say to submit it"
     for word in Cost Expected; do grep -q "^# $word: " "jobs/slurm/$step.sh" || fail "jobs/slurm/$step.sh does not say: $word"; done
 done
 cd "$scratch"

@@ -119,6 +119,11 @@ static vj_status add_all(search *s)
         for (int ranks = least; ranks <= most && worth_trying(s, nodes); ranks++)
             if (most % ranks == 0) VJ_TRY(add_layouts(s, nodes, ranks));
     if (s->count > 0) return VJ_OK;
+    if (least > most)
+        return vj_raise(VJ_ERR_USAGE,
+                        "a node of %d cores cannot have %d memory domains: cluster.numa_per_node is to be at most "
+                        "cluster.cores_per_node",
+                        most, least);
     if (s->machine->gpus)
         return vj_raise(VJ_ERR_USAGE, "no layout of ranks on %d nodes of %d GPUs can train this configuration",
                         s->machine->nodes, s->machine->gpus);
