@@ -105,8 +105,7 @@ static double least_similarity(const vj_search *s, int64_t query)
 /* to = x - centre, rounded to floats. Returns the numbers that bound the errors of its products. */
 static vj_measured centre_row(const vj_search *s, float *to, const float *x)
 {
-    const double max =
-        1e18; /* the product of two rows up to this size, and all its partial sums, are finite as floats */
+    const double max = 1e18; /* products of two rows that are at most so long are finite as floats, partial sums too */
     const vj_row_sums sums = vj_row_centre(s->loops, to, x, s->centre, s->D);
     const double spread = sqrt(sums.squared_spread);
     return (vj_measured){sqrt(sums.square), spread < max ? spread : INFINITY, sums.offset};

@@ -187,8 +187,7 @@ static vj_status begin_output(campaign *c)
     return VJ_OK;
 }
 
-/* Write the path of subset `at` in [shares, seeds], with shares of clips as percent. Only rank 0 calls this.
- */
+/* Write the path of subset `at` in [shares, seeds], with shares of clips as percent. Only rank 0 calls this. */
 static vj_status write_path(const campaign *c, const datasets *to, int64_t at, const vj_ridge_path *path)
 {
     const int64_t L = c->lambdas;

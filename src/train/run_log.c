@@ -4,8 +4,8 @@
 #include <math.h>
 
 /*
- * After so many seconds without a line one is printed, whatever log.print_every is: within the first step, and between
- * steps.
+ * After so many seconds without a line one is printed, whatever log.print_every is: the first line of the run, within
+ * its first step or after a step, and the later ones.
  */
 enum { QUIET_AT_FIRST = 20, QUIET = 60 };
 
@@ -128,9 +128,9 @@ static void say(vj_run_log *record, int64_t step, const vj_step_report *r)
     if (isfinite(r->spread.effective_rank)) record->last_rank = r->spread.effective_rank;
     if (isfinite(record->last_rank)) snprintf(rank_text, sizeof rank_text, "%.1f", record->last_rank);
     if (c->log.print_every <= 0) return;
-    const double now = vj_now();
+    const double now = vj_now(), quiet = record->logged_s > record->begin_s ? QUIET : QUIET_AT_FIRST;
     const bool due =
-        (step + 1) % c->log.print_every == 0 || step + 1 == record->steps || now - record->logged_s > QUIET;
+        (step + 1) % c->log.print_every == 0 || step + 1 == record->steps || now - record->logged_s > quiet;
     if (!due) return;
     record->logged_s = now;
     const double each = (now - record->begin_s) / (double)(step + 1 - record->begin_step);
