@@ -252,6 +252,22 @@ static vj_status measure_cache(vj_cpu *cpu)
     return VJ_OK;
 }
 
+/* Zen 4 multiplies twelve rows in place as fast as a packed panel; Intel's Sapphire Rapids takes a tenth longer. */
+static vj_status choose_rows_in_place(vj_cpu *cpu)
+{
+    const char *told = getenv("VJ_ROWS_IN_PLACE");
+    if (told && strcmp(told, "0") != 0 && strcmp(told, "1") != 0)
+        return vj_raise(VJ_ERR_USAGE,
+                        "VJ_ROWS_IN_PLACE=%s: expected 1 (products read rows where they are) or 0 (they pack them)",
+                        told);
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    cpu->rows_in_place = __builtin_cpu_is("amd");
+#endif
+    if (told) cpu->rows_in_place = strcmp(told, "1") == 0;
+    return VJ_OK;
+}
+
 vj_status vj_cpu_open(vj_backend *be)
 {
     vj_cpu *cpu = be->impl = vj_calloc(1, sizeof *cpu);
@@ -259,6 +275,7 @@ vj_status vj_cpu_open(vj_backend *be)
     cpu->isa_forced = getenv("VJ_ISA") != NULL;
     VJ_TRY(choose_variant(&cpu->best));
     VJ_TRY(measure_cache(cpu));
+    VJ_TRY(choose_rows_in_place(cpu));
     const char *products = getenv("VJ_PRODUCTS");
     cpu->products_forced = products != NULL;
     return vj_cpu_use_products(be, products ? products : "own");

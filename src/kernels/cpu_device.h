@@ -49,6 +49,7 @@ typedef struct {
     const vj_library *library; /* borrowed; computes fp32 products; NULL: own kernels */
     int64_t
         cache_floats; /* size of a core's second-level cache in floats, from which products choose their block sizes */
+    bool rows_in_place;      /* tiles of many rows read them as fast where they are as from a packed panel */
     vj_memory_block scratch; /* owned; see vj_scratch() */
 } vj_cpu;
 

@@ -229,9 +229,10 @@ static void error_of_floats(void **state)
     on_each_backend(VJ_FP32, check_error);
 }
 
-/* Check that bits do not depend on the number of threads or the size of the caches: of the forward product, both
- * gradients and the column sums of the bias, also with bf16 arrays. */
-enum { TR = 407, TN = 150, TK = 100, RESULTS = 4 };
+/* Check that bits do not depend on the number of threads, the size of the caches or whether rows are packed: of the
+ * forward product, both gradients and the column sums of the bias, also with bf16 arrays. */
+enum { TR = 407, RESULTS = 4 };
+static int TN, TK;
 static float *kept[RESULTS];
 
 static void keep_or_compare(vj_backend *be, int which, const stored *got)
@@ -279,27 +280,34 @@ static void threads_do_not_show(void **state)
 {
     (void)state;
     for (int precision = VJ_FP32; precision <= VJ_BF16; precision++)
-        for (int type = 0; type < 2; type++) {
+        for (int kind = 0; kind < 4; kind++) {
+            const int type = kind % 2, even = kind / 2; /* even: whole panels, whose rows may stay where they are */
+            TN = even ? 192 : 150, TK = even ? 96 : 100;
             for (int threads = 1; threads <= 4; threads++) {
-                static const char *const cache_kib[] = {NULL, "1", "16", "8192"};
+                static const char *const cache_kib[] = {NULL, "1", "8192", "16"};
                 if (cache_kib[threads - 1]) setenv("VJ_CACHE_KIB", cache_kib[threads - 1], 1);
+                setenv("VJ_ROWS_IN_PLACE", threads % 2 ? "1" : "0", 1);
                 on_backend(NULL, "cpu", (vj_precision)precision, threads, type ? run_threads_bf16 : run_threads);
                 unsetenv("VJ_CACHE_KIB");
+                unsetenv("VJ_ROWS_IN_PLACE");
             }
             for (int i = 0; i < RESULTS; i++) free(kept[i]), kept[i] = NULL;
         }
 }
 
-static void impossible_caches_are_refused(void **state)
+static void impossible_settings_are_refused(void **state)
 {
     (void)state;
     static const char *const sizes[] = {"0", "-4", "512K", "", "1e3", "99999999999999999999"};
+    vj_backend *be;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        vj_backend *be;
         setenv("VJ_CACHE_KIB", sizes[i], 1);
         assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 1), VJ_ERR_USAGE);
         unsetenv("VJ_CACHE_KIB");
     }
+    setenv("VJ_ROWS_IN_PLACE", "yes", 1);
+    assert_int_equal(vj_backend_open(&be, "cpu", VJ_FP32, 1), VJ_ERR_USAGE);
+    unsetenv("VJ_ROWS_IN_PLACE");
 }
 
 static const char *test_backend(void)
@@ -366,7 +374,7 @@ int main(void)
         cmocka_unit_test(every_bit_counts),
         cmocka_unit_test(error_of_floats),
         cmocka_unit_test(threads_do_not_show),
-        cmocka_unit_test(impossible_caches_are_refused),
+        cmocka_unit_test(impossible_settings_are_refused),
         cmocka_unit_test(libraries),
         cmocka_unit_test(flops_are_counted),
     };

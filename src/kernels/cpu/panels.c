@@ -88,7 +88,7 @@ enum { AHEAD = 16 }; /* steps of the depth to prefetch ahead */
  * A vector across A panels fills MR rows of one panel, or of TURN panels if it is that long. Panels are far apart,
  * often at multiples of a cache's size, so TOGETHER steps of the depth are written to one panel before the next.
  */
-enum { TURN = LANES > MR &&LANES % MR == 0 ? LANES / MR : 1, TOGETHER = TURN > 1 ? 8 : 1 };
+enum { TURN = LANES > MR &&LANES % MR == 0 ? LANES / MR : 1, TOGETHER = PAIR_DEPTH > 1 ? 1 : 8 };
 
 /* Store a vector as step p of the depth in the first `n` rows of TURN panels. */
 VJ_INLINE void store_across(float *panels, int64_t stride, int64_t p, vf v, int64_t n)

@@ -22,18 +22,17 @@ enum {
     STEP = PAIR_DEPTH > 1 ? 128 : 256, /* lanes of depth in a block: its panel stays in the first-level cache */
     PRIVATE = 192 << 10,               /* most lanes of a private block; more gain nothing, */
     PRIVATE_QUARTERS = 3,              /* nor does more than this of its second-level cache */
-    PARTS_STEP = 1280,         /* values of depth in a block of floats in parts: tiles are faster in long blocks, */
-    PARTS_PRIVATE = 320 << 10, /* and with larger private blocks less comes from beyond that cache, */
-    PARTS_EIGHTHS = 5,         /* of which they take this */
-    TILES_PRIVATE = 256 << 10, /* lanes of a private block of pairs for tiles and of the sums kept beside it */
-    SPAN = 1280,               /* lanes of depth at a time, if partial sums can be kept in the result */
-    RUN = 192,                 /* columns of the result written together, */
-    TILES_RUN = 96,            /* fewer with tiles: they are so fast that sums have to stay in that cache */
-    HEIGHT = 32,               /* rows of it for which a panel of B is used while it is in the first-level cache */
-    NARROW = 2,                /* B of a product in place takes at most 1 / NARROW of the second-level cache */
-    IN_PLACE = MR <= 4 && LANES > MR, /* not with more rows, whose addresses would not fit the registers */
-    GROUP = 8,                        /* units of the shared operand packed together */
-    SHARE = 2                         /* a block is at most 1 / (SHARE * threads) of what is left */
+    PARTS_STEP = 1280,            /* values of depth in a block of floats in parts: tiles are faster in long blocks, */
+    PARTS_PRIVATE = 320 << 10,    /* and with larger private blocks less comes from beyond that cache, */
+    PARTS_EIGHTHS = 5,            /* of which they take this */
+    TILES_PRIVATE = 256 << 10,    /* lanes of a private block of pairs for tiles and of the sums kept beside it */
+    SPAN = 1280,                  /* lanes of depth at a time, if partial sums can be kept in the result */
+    RUN = 192,                    /* columns of the result written together, */
+    TILES_RUN = 96,               /* fewer with tiles: they are so fast that sums have to stay in that cache */
+    HEIGHT = LANES > 8 ? 64 : 32, /* rows of it for which a panel of B is used while it is in the first-level cache */
+    NARROW = 2,                   /* B of a product in place takes at most 1 / NARROW of the second-level cache */
+    GROUP = 8,                    /* units of the shared operand packed together */
+    SHARE = 2                     /* a block is at most 1 / (SHARE * threads) of what is left */
 };
 
 /* How one product is cut. */
@@ -94,10 +93,10 @@ static int64_t strip_stride(pack_mode mode, int64_t columns)
     return columns + (in_tiles(mode) ? LINE : 0);
 }
 
-/* Return the first value of a unit of A in this span, for rows that are multiplied in place. */
-static const float *in_place_at(const plan *pl, int64_t unit)
+/* Return the lane of A at a value of the depth, in the first row of a unit, for rows that are multiplied in place. */
+static const float *in_place_at(const plan *pl, int64_t unit, int64_t value)
 {
-    return (const float *)pl->product->a.data + unit * pl->a_unit * pl->product->K + pl->from;
+    return (const float *)pl->product->a.data + (unit * pl->a_unit * pl->product->K + value) / pack_lane(pl->mode);
 }
 
 /* Multiply `rows` rows of A, from unit ua on, with a panel of B over a block of depth that begins at `value`. The rows
@@ -106,10 +105,10 @@ static const float *in_place_at(const plan *pl, int64_t unit)
 static void multiply_panel(const plan *pl, int64_t ua, int64_t rows, int64_t value, int64_t depth, const float *a,
                            const float *b, int nv, float *t, int64_t ldt, bool accumulate, const prefetch *ahead)
 {
-    const int64_t stride = pl->panel_lanes * pl->a_unit, K = pl->product->K;
+    const int64_t stride = pl->panel_lanes * pl->a_unit, row = pl->product->K / pack_lane(pl->mode);
     const int64_t units = pl->in_place ? rows / pl->a_unit : 0, done = units * pl->a_unit;
-    if (units > 0)
-        VJ_CPU(tile_rows)(pl->mode, done, nv, depth, in_place_at(pl, ua) + value, K, b, t, ldt, accumulate, ahead);
+    if (units > 0) VJ_CPU(tile_rows)
+    (pl->mode, done, nv, depth, in_place_at(pl, ua, pl->from + value), row, b, t, ldt, accumulate, ahead);
     if (done < rows) VJ_CPU(tile)
     (pl->mode, rows - done, nv, depth, a + units * stride, stride, b, t + done * ldt, ldt, accumulate, ahead);
 }
@@ -134,8 +133,8 @@ static void multiply_rectangle(const plan *pl, int64_t ua, int64_t na, const flo
             const prefetch of_a = {a + a_ahead * pl->a_unit + j * a_piece, a_piece, pl->panel_lanes * pl->a_unit};
             const prefetch of_b = {b + (j * pl->panel_lanes + b_ahead) * pl->b_unit, b_piece, b_piece};
             /* In place: the rows of A that follow, since B is in the second-level cache anyway. */
-            const int64_t rows_piece = parts(rows * g->K, pl->blocks * nb * na);
-            const prefetch of_rows = {in_place_at(pl, ua + na) + (q * nb + j) * na * rows_piece, rows_piece,
+            const int64_t rows_piece = parts(rows * g->K / pack_lane(pl->mode), pl->blocks * nb * na);
+            const prefetch of_rows = {in_place_at(pl, ua + na, pl->from) + (q * nb + j) * na * rows_piece, rows_piece,
                                       rows_piece};
             const int nv = (int)parts(least(pl->b_unit, columns - j * pl->b_unit), LANES);
             multiply_panel(pl, ua, rows, q * pl->values, depth, a + done * pl->a_unit,
@@ -166,18 +165,26 @@ static int64_t units_of_lines(int b_unit)
     return units;
 }
 
+/* Return whether the values of A, row by row, are the lanes that tiles read. */
+static bool is_in_lanes(const plan *pl)
+{
+    const vj_product *g = pl->product;
+    if (g->a_transposed || PAIR_DEPTH > 1) return false;
+    if (pl->mode == PACK_FP32) return g->a.type == VJ_TYPE_F32;
+    return PAIR > 1 && g->a.type == VJ_TYPE_BF16 && g->K % PAIR == 0;
+}
+
 /*
  * Return whether rows of A are multiplied where they are. Packing them takes a tenth of the time if they meet few
  * columns. This pays for narrow products of many rows, of which B as a whole stays in the second-level cache: B is
  * shared then, and a private block has so few rows that it and its sums stay in the first-level cache. A tile reads
- * whole units of rows, and more if it is narrower than a unit of B.
+ * whole units of rows, and more if it is narrower than a unit of B. No result depends on it.
  */
 static bool is_in_place(const vj_backend *be, const plan *pl)
 {
     const vj_product *g = pl->product;
-    return IN_PLACE && pl->mode == PACK_FP32 && !g->a_transposed && g->a.type == VJ_TYPE_F32 &&
-           g->N % pl->b_unit == 0 && g->M >= SHARE * HEIGHT * be->threads &&
-           g->N * pl->panel_lanes <= vj_cpu_of(be)->cache_floats / NARROW;
+    return LANES > MR && (MR <= 4 || vj_cpu_of(be)->rows_in_place) && is_in_lanes(pl) && g->N % pl->b_unit == 0 &&
+           g->M >= SHARE * HEIGHT * be->threads && g->N * pl->panel_lanes <= vj_cpu_of(be)->cache_floats / NARROW;
 }
 
 static plan cut(const vj_backend *be, const vj_product *g, int64_t from, int64_t depth, pack_mode mode)
