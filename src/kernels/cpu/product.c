@@ -187,6 +187,15 @@ static bool is_in_place(const vj_backend *be, const plan *pl)
            g->M >= SHARE * HEIGHT * be->threads && g->N * pl->panel_lanes <= vj_cpu_of(be)->cache_floats / NARROW;
 }
 
+/* Return whether A is the shared operand: the smaller one, unless the other has so few units that threads would wait
+ * for one another. No result depends on it. */
+static bool shares_a(const vj_backend *be, const plan *pl)
+{
+    const int64_t enough = 2 * SHARE * be->threads;
+    if (pl->a_units < enough || pl->b_units < enough) return pl->a_units < pl->b_units;
+    return pl->product->M <= pl->product->N;
+}
+
 static plan cut(const vj_backend *be, const vj_product *g, int64_t from, int64_t depth, pack_mode mode)
 {
     plan pl = {.product = g, .mode = mode, .from = from, .depth = depth, .more = from + depth < g->K};
@@ -199,7 +208,7 @@ static plan cut(const vj_backend *be, const vj_product *g, int64_t from, int64_t
     pl.a_units = parts(g->M, pl.a_unit);
     pl.b_units = parts(g->N, pl.b_unit);
     pl.in_place = is_in_place(be, &pl);
-    pl.share_a = g->M <= g->N && !pl.in_place;
+    pl.share_a = !pl.in_place && shares_a(be, &pl);
     const int width = pl.share_a ? pl.b_unit : pl.a_unit;
     const int64_t units = pl.share_a ? pl.b_units : pl.a_units;
     const int64_t waiting = in_tiles(mode) && !pl.share_a ? TILES_RUN : 0; /* sums of a row of the block */
@@ -264,7 +273,7 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
     const int64_t shared_unit = (pl.share_a ? pl.a_unit : pl.b_unit) * pl.panel_lanes;
     const int64_t own_unit = (pl.share_a ? pl.b_unit : pl.a_unit) * pl.panel_lanes;
     const int64_t own_floats = parts(pl.private_units * own_unit, LANES) * LANES;
-    const int64_t together = together_of(&pl);
+    const int64_t together = together_of(&pl), group = least(GROUP, parts(shared_units, be->threads));
     const int64_t strip_rows = (pl.share_a ? together : pl.private_units) * pl.a_unit;
     const int64_t strip_columns = (pl.share_a ? pl.private_units : together) * pl.b_unit;
     const int64_t strip_floats = strip_rows * strip_stride(mode, strip_columns);
@@ -278,8 +287,8 @@ static void multiply(vj_backend *be, const vj_product *g, int64_t from, int64_t 
         float *own = rooms + omp_get_thread_num() * (own_floats + strip_floats), *strip = own + own_floats;
         vtiles_begin();
 #pragma omp for schedule(dynamic)
-        for (int64_t s = 0; s < shared_units; s += GROUP)
-            pack_units(&pl, pl.share_a, pl.shared + s * shared_unit, s, least(GROUP, shared_units - s));
+        for (int64_t s = 0; s < shared_units; s += group)
+            pack_units(&pl, pl.share_a, pl.shared + s * shared_unit, s, least(group, shared_units - s));
         for (int64_t first, taken; (taken = take_units(&given, units, &pl, be->threads, &first)) > 0;)
             for (const int64_t end = first + taken; first < end; first += pl.private_units)
                 multiply_block(&pl, first, least(pl.private_units, end - first), own, strip);
