@@ -20,4 +20,11 @@ static inline int64_t parts(int64_t n, int64_t size)
     return (n + size - 1) / size;
 }
 
+/**
+ * sums[d] = (accumulate ? sums[d] : 0) + the sum over chunks of partial[chunk * stride + d], for D columns; added in
+ * double, in the order of the chunks.
+ */
+void VJ_CPU(add_chunks)(vj_backend *be, float *sums, const float *partial, int64_t stride, int64_t chunks,
+                        int accumulate, int D);
+
 #endif

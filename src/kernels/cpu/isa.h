@@ -134,6 +134,21 @@ VJ_INLINE vf vabs(vf x)
 {
     return (vf)((vi)x & INT32_MAX);
 }
+/* The sum of all lanes: halves are added, then their halves. */
+VJ_INLINE float vsum(vf v)
+{
+#if defined(VJ_HAS_AVX512)
+    return _mm512_reduce_add_ps((__m512)v);
+#else
+    float lane[LANES];
+    memcpy(lane, &v, sizeof lane);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+#endif
+}
 
 #if defined(VJ_HAS_NEON)
 #include "neon.h"

@@ -9,19 +9,62 @@
 #include "cpu.h"
 #include "vector.h"
 
-enum { CHUNKS = 64 };
+enum {
+    CHUNKS = 64,
+    SIDE = 4 /* vectors that are summed side by side: each addition waits for the one before */
+};
 
-/* Write D elements of y from element `at` on: ((x - origin) - centre) * scale, times weight plus bias unless they are
- * NULL. */
-VJ_INLINE void normalised(vj_array y, int64_t at, const float *x, float origin, float centre, float scale,
-                          const float *weight, const float *bias, int D)
+VJ_INLINE float sum_of(const vf sums[SIDE])
 {
-    for (int d = 0; d < D; d += LANES) {
-        const int n = D - d;
-        vf hat = (vload_part(x + d, n) - origin - centre) * scale;
-        if (weight) hat = hat * vload_part(weight + d, n) + vload_part(bias + d, n);
-        vstore_to(y.data, y.type, at + d, hat, n);
+    return vsum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+/* Return the sum of x - origin over a row. */
+VJ_INLINE float sum_from(const float *x, float origin, int D)
+{
+    vf sums[SIDE] = {0};
+    float last = 0;
+    int d = 0;
+    for (; d + SIDE * LANES <= D; d += SIDE * LANES)
+#pragma GCC unroll 4
+        for (int i = 0; i < SIDE; i++) sums[i] += vload(x + d + i * LANES) - origin;
+    for (; d + LANES <= D; d += LANES) sums[0] += vload(x + d) - origin;
+    for (; d < D; d++) last += x[d] - origin;
+    return sum_of(sums) + last;
+}
+
+/* Return the sum of (x - origin) - centre over a row; *squares gets that of its squares. */
+VJ_INLINE float moments_from(const float *x, float origin, float centre, int D, float *squares)
+{
+    vf sums[SIDE] = {0}, squared[SIDE] = {0};
+    float last = 0, last_squared = 0;
+    int d = 0;
+    for (; d + SIDE * LANES <= D; d += SIDE * LANES)
+#pragma GCC unroll 4
+        for (int i = 0; i < SIDE; i++) {
+            const vf difference = vload(x + d + i * LANES) - origin - centre;
+            sums[i] += difference;
+            squared[i] += difference * difference;
+        }
+    for (; d + LANES <= D; d += LANES) {
+        const vf difference = vload(x + d) - origin - centre;
+        sums[0] += difference;
+        squared[0] += difference * difference;
     }
+    for (; d < D; d++) {
+        const float difference = x[d] - origin - centre;
+        last += difference;
+        last_squared += difference * difference;
+    }
+    *squares = sum_of(squared) + last_squared;
+    return sum_of(sums) + last;
+}
+
+/* Write n elements of y from element `at` on, times weight plus bias unless they are NULL. */
+VJ_INLINE void store_normalised(vj_array y, int64_t at, vf hat, const float *weight, const float *bias, int d, int n)
+{
+    if (weight) hat = hat * vload_part(weight + d, n) + vload_part(bias + d, n);
+    vstore_to(y.data, y.type, at, hat, n);
 }
 
 void VJ_CPU(layernorm_forward)(vj_backend *be, vj_array y, float *mean, float *rstd, const float *x,
@@ -29,57 +72,108 @@ void VJ_CPU(layernorm_forward)(vj_backend *be, vj_array y, float *mean, float *r
 {
 #pragma omp parallel for schedule(dynamic, 16) num_threads(be->threads) if (be->threads > 1)
     for (int64_t r = 0; r < R; r++) {
-        const float *row = x + r * D;
-        float origin = row[0], sum = 0, rest = 0, squares = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int d = 0; d < D; d++) sum += row[d] - origin;
-        float centre = sum / (float)D;
-#pragma omp simd reduction(+ : rest, squares)
-        for (int d = 0; d < D; d++) {
-            float difference = row[d] - origin - centre;
-            rest += difference; /* rounding error of the mean: corrected two-pass algorithm */
-            squares += difference * difference;
-        }
-        rest /= (float)D;
+        const float *row = x + r * D, origin = row[0];
+        float centre = sum_from(row, origin, D) / (float)D, squares;
+        /* The sum of differences from the mean is its rounding error: the corrected two-pass algorithm. */
+        const float rest = moments_from(row, origin, centre, D, &squares) / (float)D;
         centre += rest;
-        float scale = (float)(1 / sqrt((double)squares / D - (double)rest * rest + eps));
+        const float scale = (float)(1 / sqrt((double)squares / D - (double)rest * rest + eps));
         if (mean) {
             mean[r] = origin + centre;
             rstd[r] = scale;
         }
-        normalised(y, r * D, row, origin, centre, scale, weight, bias, D);
+        int d = 0;
+        for (; d + LANES <= D; d += LANES)
+            store_normalised(y, r * D + d, (vload(row + d) - origin - centre) * scale, weight, bias, d, LANES);
+        if (d < D)
+            store_normalised(y, r * D + d, (vload_part(row + d, D - d) - origin - centre) * scale, weight, bias, d,
+                             D - d);
     }
 }
 
-/*
- * Backward of one row; adds its share of dweight and dbias to the sums unless they are NULL. Returns the rounding error
- * of `mean`, to be subtracted from x - mean.
- */
-static float backward_row(float *dx, float *sum_dweight, float *sum_dbias, const float *dy, const float *x, float mean,
-                          float rstd, const float *weight, int accumulate, int D)
+/* The arguments of backward, and one row of them. */
+typedef struct {
+    float *dx;
+    vj_array copy, y, dy;
+    const float *x, *mean, *rstd, *weight, *bias;
+    int accumulate, D;
+} gradients;
+typedef struct {
+    int64_t at;                              /* of the row's first element */
+    float mean, shift, rstd;                 /* shift: rounding error of `mean`, to be subtracted from x - mean */
+    float along_one, along_x;                /* what the norm takes from a gradient */
+    float *sum_dweight, *sum_dbias, *sum_dx; /* NULL, or sums over rows [D] to which the row is added */
+} gradient_row;
+
+VJ_INLINE vf normalised(const gradients *g, const gradient_row *row, int d, int n)
 {
-    float rest = 0, sum = 0, product = 0;
-#pragma omp simd reduction(+ : rest)
-    for (int d = 0; d < D; d++) rest += x[d] - mean;
-    float shift = rest / (float)D;
-#pragma omp simd reduction(+ : sum, product)
-    for (int d = 0; d < D; d++) {
-        float g = weight ? dy[d] * weight[d] : dy[d];
-        sum += g;
-        product += g * ((x[d] - mean - shift) * rstd);
+    return (vload_part(g->x + row->at + d, n) - row->mean - row->shift) * row->rstd;
+}
+
+VJ_INLINE vf weighted(const gradients *g, vf dy, int d, int n)
+{
+    return g->weight ? dy * vload_part(g->weight + d, n) : dy;
+}
+
+/* Add n elements' share of the gradient along a row of ones, and along the normalised row. */
+VJ_INLINE void add_along(const gradients *g, const gradient_row *row, int d, int n, vf *one, vf *along)
+{
+    const vf gradient = weighted(g, vload_of(g->dy.data, g->dy.type, row->at + d, n), d, n);
+    *one += gradient;
+    *along += gradient * normalised(g, row, d, n);
+}
+
+VJ_INLINE void add_part(float *sum, vf v, int n)
+{
+    vstore_part(sum, vload_part(sum, n) + v, n);
+}
+
+/* Compute n elements of all results. */
+VJ_INLINE void backward_part(const gradients *g, const gradient_row *row, int d, int n)
+{
+    const int64_t at = row->at + d;
+    const vf dy = vload_of(g->dy.data, g->dy.type, at, n), hat = normalised(g, row, d, n);
+    vf dx = row->rstd * (weighted(g, dy, d, n) - row->along_one - hat * row->along_x);
+    if (g->accumulate) dx += vload_part(g->dx + at, n);
+    vstore_part(g->dx + at, dx, n);
+    if (row->sum_dweight) {
+        add_part(row->sum_dweight + d, dy * hat, n);
+        add_part(row->sum_dbias + d, dy, n);
     }
-    float along_one = sum / (float)D, along_x = product / (float)D;
-    for (int d = 0; d < D; d++) {
-        float hat = (x[d] - mean - shift) * rstd, g = weight ? dy[d] * weight[d] : dy[d];
-        float gradient = rstd * (g - along_one - hat * along_x);
-        dx[d] = accumulate ? dx[d] + gradient : gradient;
-    }
-    if (sum_dweight)
-        for (int d = 0; d < D; d++) {
-            sum_dweight[d] += dy[d] * ((x[d] - mean - shift) * rstd);
-            sum_dbias[d] += dy[d];
-        }
-    return shift;
+    if (row->sum_dx) add_part(row->sum_dx + d, dx, n);
+    if (g->y.data) store_normalised(g->y, at, hat, g->weight, g->bias, d, n);
+    if (g->copy.data) vstore_to(g->copy.data, g->copy.type, at, dx, n);
+}
+
+/* Compute all results of one row. */
+VJ_INLINE void backward_row(const gradients *g, gradient_row row)
+{
+    const int D = g->D;
+    row.shift = sum_from(g->x + row.at, row.mean, D) / (float)D;
+    vf one[SIDE] = {0}, along[SIDE] = {0};
+    int d = 0;
+    for (; d + SIDE * LANES <= D; d += SIDE * LANES)
+#pragma GCC unroll 4
+        for (int i = 0; i < SIDE; i++) add_along(g, &row, d + i * LANES, LANES, &one[i], &along[i]);
+    for (; d + LANES <= D; d += LANES) add_along(g, &row, d, LANES, &one[0], &along[0]);
+    if (d < D) add_along(g, &row, d, D - d, &one[0], &along[0]);
+    row.along_one = sum_of(one) / (float)D;
+    row.along_x = sum_of(along) / (float)D;
+    for (d = 0; d + LANES <= D; d += LANES) backward_part(g, &row, d, LANES);
+    if (d < D) backward_part(g, &row, d, D - d);
+}
+
+/* Compute `count` rows from row `first` on, and their sums. */
+VJ_INLINE void backward_rows(const gradients *g, int64_t first, int64_t count, float *sums, bool of_dx)
+{
+    float *const dbias = sums ? sums + g->D : NULL, *const dx = of_dx ? sums + 2 * (int64_t)g->D : NULL;
+    for (int64_t r = first; r < first + count; r++)
+        backward_row(g, (gradient_row){.at = r * g->D,
+                                       .mean = g->mean[r],
+                                       .rstd = g->rstd[r],
+                                       .sum_dweight = sums,
+                                       .sum_dbias = dbias,
+                                       .sum_dx = dx});
 }
 
 void VJ_CPU(layernorm_backward)(vj_backend *be, float *dx, vj_array copy, vj_array y, float *dweight, float *dbias,
@@ -90,37 +184,23 @@ void VJ_CPU(layernorm_backward)(vj_backend *be, float *dx, vj_array copy, vj_arr
     const int64_t rows = parts(R, CHUNKS), chunks = R > 0 ? parts(R, rows) : 0;
     float *const to[] = {dweight, dbias, sums};
     const int kinds = sums ? 3 : 2; /* of sums over rows */
-    /* Scratch: sums [CHUNKS, kinds, D], if they are wanted, and a row of dy as floats for each chunk, if it has to be
-     * widened. */
-    const int64_t of_sums = dweight ? CHUNKS * kinds * (int64_t)D : 0;
-    const int64_t of_rows = dy.type == VJ_TYPE_F32 ? 0 : CHUNKS * (int64_t)D;
-    float *scratch = NULL;
-    if (of_sums + of_rows > 0 && !(scratch = vj_scratch(be, of_sums + of_rows))) return;
-    float *partial = dweight ? scratch : NULL;
+    float *partial = NULL;          /* [CHUNKS, kinds, D], if sums are wanted */
+    if (dweight && !(partial = vj_scratch(be, CHUNKS * kinds * (int64_t)D))) return;
 
 #pragma omp parallel for schedule(dynamic) num_threads(be->threads) if (be->threads > 1)
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
-        float *sum_dweight = partial ? partial + chunk * kinds * D : NULL;
-        float *sum_dbias = partial ? sum_dweight + D : NULL, *sum_dx = sums ? sum_dweight + 2 * (int64_t)D : NULL;
-        if (partial) memset(sum_dweight, 0, (size_t)kinds * (size_t)D * sizeof(float));
-        float *const widened = of_rows ? scratch + of_sums + chunk * D : NULL;
-        for (int64_t r = chunk * rows; r < least(R, (chunk + 1) * rows); r++) {
-            for (int d = 0; d < D && widened; d += LANES)
-                vstore_part(widened + d, vload_of(dy.data, dy.type, r * D + d, D - d), D - d);
-            const float *row_dy = widened ? widened : (const float *)dy.data + r * D;
-            const float shift = backward_row(dx + r * D, sum_dweight, sum_dbias, row_dy, x + r * D, mean[r], rstd[r],
-                                             weight, accumulate_dx, D);
-            if (y.data) normalised(y, r * D, x + r * D, mean[r], shift, rstd[r], weight, bias, D);
-            for (int d = 0; d < D && copy.data; d += LANES)
-                vstore_to(copy.data, copy.type, r * D + d, vload_part(dx + r * D + d, D - d), D - d);
-            if (sum_dx)
-                for (int d = 0; d < D; d++) sum_dx[d] += dx[r * D + d];
+        float *of_chunk = partial ? partial + chunk * kinds * D : NULL;
+        if (partial) memset(of_chunk, 0, (size_t)kinds * (size_t)D * sizeof(float));
+        gradients g = {dx, copy, y, dy, x, mean, rstd, weight, bias, accumulate_dx, D};
+        const int64_t first = chunk * rows, count = least(rows, R - first);
+        if (g.dy.type == VJ_TYPE_F32) { /* a constant in each copy of the loop */
+            g.dy.type = VJ_TYPE_F32;
+            backward_rows(&g, first, count, of_chunk, sums != NULL);
+        } else {
+            g.dy.type = VJ_TYPE_BF16;
+            backward_rows(&g, first, count, of_chunk, sums != NULL);
         }
     }
     for (int kind = 0; kind < kinds && dweight; kind++)
-        for (int d = 0; d < D; d++) {
-            double sum = accumulate_dw ? to[kind][d] : 0;
-            for (int64_t chunk = 0; chunk < chunks; chunk++) sum += partial[(chunk * kinds + kind) * D + d];
-            to[kind][d] = (float)sum;
-        }
+        VJ_CPU(add_chunks)(be, to[kind], partial + kind * D, kinds * (int64_t)D, chunks, accumulate_dw, D);
 }

@@ -39,6 +39,20 @@ void VJ_CPU(sum_arrays)(vj_backend *be, float *out, const float *const *in, int 
     vj_tree_sum(out, in, count, n, be->threads);
 }
 
+void VJ_CPU(add_chunks)(vj_backend *be, float *sums, const float *partial, int64_t stride, int64_t chunks,
+                        int accumulate, int D)
+{
+#pragma omp parallel for schedule(static) num_threads(be->threads) if (be->threads > 1 && chunks * D >= BLOCK)
+    for (int strip = 0; strip < D; strip += STRIP) {
+        const int width = (int)least(STRIP, D - strip);
+        double s[STRIP] = {0};
+        for (int d = 0; d < width && accumulate; d++) s[d] = sums[strip + d];
+        for (int64_t chunk = 0; chunk < chunks; chunk++)
+            for (int d = 0; d < width; d++) s[d] += partial[chunk * stride + strip + d];
+        for (int d = 0; d < width; d++) sums[strip + d] = (float)s[d];
+    }
+}
+
 void VJ_CPU(column_sums)(vj_backend *be, float *sums, vj_array x, int accumulate, int64_t R, int D)
 {
     /* Sums over a fixed number of chunks of rows, in floats, then over the chunks in double: independent of the
@@ -54,11 +68,7 @@ void VJ_CPU(column_sums)(vj_backend *be, float *sums, vj_array x, int accumulate
             for (int d = 0; d < D; d += LANES)
                 vstore(to + d, vload(to + d) + vload_of(x.data, x.type, r * D + d, D - d));
     }
-    for (int d = 0; d < D; d++) {
-        double s = accumulate ? sums[d] : 0;
-        for (int64_t chunk = 0; chunk < chunks; chunk++) s += partial[chunk * width + d];
-        sums[d] = (float)s;
-    }
+    VJ_CPU(add_chunks)(be, sums, partial, width, chunks, accumulate, D);
 }
 
 void VJ_CPU(column_moments)(vj_backend *be, double *sums, const float *x, int64_t R, int D)
