@@ -27,7 +27,7 @@ static vj_status allocate(vj_encoder *e, float *weights, uint16_t *rounded)
     e->table = vj_network_table(&e->net, e->be, e->net.shape.width);
     if (!e->memory || !e->weights || !e->table) return VJ_ERR_MEMORY; /* reported by the device */
     e->rounded = rounded;
-    if (!e->borrowed) VJ_TRY(vj_weights_rounded_alloc(e->be, e->net.params.total, &e->rounded));
+    if (!rounded) VJ_TRY(vj_weights_rounded_alloc(e->be, vj_stack_block_elements(&e->net.encoder), &e->rounded_block));
     arena = (vj_arena){.base = (char *)e->memory};
     take_memory(e, &arena);
 
@@ -81,7 +81,7 @@ void vj_encoder_close(vj_encoder *e)
     for (int l = 1; e->stack.copy && l <= e->net.encoder.depth; l++) vj_device_free(e->be, e->stack.copy[l]);
     vj_device_free(e->be, e->memory);
     if (!e->borrowed) vj_device_free(e->be, e->weights);
-    if (!e->borrowed) vj_device_free(e->be, e->rounded);
+    vj_device_free(e->be, e->rounded_block);
     vj_device_free(e->be, e->table);
     vj_stack_memory_release(&e->stack);
     vj_network_release(&e->net);
@@ -96,7 +96,7 @@ void vj_encoder_init_weights(vj_encoder *e, vj_init init, int64_t seed)
 vj_status vj_encoder_accept_frames(vj_encoder *e, int64_t clip_bytes)
 {
     vj_frame_room_close(&e->room);
-    return vj_frame_room_open(&e->room, e->be, e->clips, clip_bytes);
+    return vj_frame_room_open(&e->room, e->be, e->clips, clip_bytes, VJ_FRAME_BUFFERS);
 }
 
 const float *vj_encoder_upload(vj_encoder *e, const vj_input *clips, int64_t count)
@@ -118,8 +118,8 @@ const float *vj_encoder_run(vj_encoder *e, const float *pixels, int64_t count)
                           .offset = e->offset,
                           .squares = (double)count * (double)(N * N)};
     const vj_encoder_pass all = {.clips = count, .patches = e->patches, .rows = &rows, .features = vj_f32(e->features)};
-    if (e->rounded && !e->borrowed) vj_round_bf16(e->be, e->rounded, e->weights, e->net.params.total);
-    vj_network_encode(&e->net, e->be, (vj_weights){e->weights, e->rounded}, e->table, &e->stack, &all);
+    vj_network_encode(&e->net, e->be, (vj_weights){e->weights, e->rounded, e->rounded_block, 0}, e->table, &e->stack,
+                      &all);
     return e->features;
 }
 

@@ -3,12 +3,13 @@
 
 #include <stdlib.h>
 
-vj_status vj_frame_room_open(vj_frame_room *room, vj_backend *be, int64_t clips, int64_t clip_bytes)
+vj_status vj_frame_room_open(vj_frame_room *room, vj_backend *be, int64_t clips, int64_t clip_bytes, int buffers)
 {
-    *room = (vj_frame_room){.be = be, .clips = clips, .clip_bytes = (clip_bytes + 63) / 64 * 64};
+    VJ_ASSERT(buffers <= VJ_FRAME_BUFFERS);
+    *room = (vj_frame_room){.be = be, .clips = clips, .clip_bytes = (clip_bytes + 63) / 64 * 64, .buffers = buffers};
     if (vj_device_is_host(be)) return VJ_OK;
-    room->frames = vj_device_alloc(be, VJ_FRAME_BUFFERS * clips * room->clip_bytes);
-    for (int i = 0; i < VJ_FRAME_BUFFERS; i++) room->read[i] = vj_event_create(be);
+    room->frames = vj_device_alloc(be, buffers * clips * room->clip_bytes);
+    for (int i = 0; i < buffers; i++) room->read[i] = vj_event_create(be);
     room->views = vj_calloc(clips, sizeof *room->views);
     if (!room->frames) return VJ_ERR_MEMORY; /* reported by the device */
     return room->views ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the views of %lld clips", (long long)clips);
@@ -29,7 +30,7 @@ static int64_t clip_values(const vj_shape *s)
 /* Copy the frames to the next buffer in VJ_LANE_COPY; kernels called afterwards wait for the copies. */
 static const uint8_t *upload_frames(const vj_input *input, vj_frame_room *room, int64_t count, int T)
 {
-    room->buffer = (room->buffer + 1) % VJ_FRAME_BUFFERS;
+    room->buffer = (room->buffer + 1) % room->buffers;
     uint8_t *frames = room->frames + room->buffer * room->clips * room->clip_bytes;
     const vj_lane lane = vj_lane_enter(room->be, VJ_LANE_COPY);
     vj_event_follow(room->be, room->read[room->buffer]);

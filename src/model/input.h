@@ -13,25 +13,25 @@ typedef struct {
 } vj_input;
 
 /*
- * Two device buffers for u8 frames, used in turn: frames are copied into one while kernels still read the other. All
- * zeros: there are none, and inputs must be pixels.
+ * Device buffers for u8 frames, used in turn: frames are copied into one while kernels still read another. All zeros:
+ * there are none, and inputs must be pixels.
  */
-enum { VJ_FRAME_BUFFERS = 2 };
+enum { VJ_FRAME_BUFFERS = 2 }; /* at most; more would not be used */
 typedef struct {
     vj_backend *be;      /* borrowed */
-    uint8_t *frames;     /* device, [VJ_FRAME_BUFFERS, clips, clip_bytes] */
+    uint8_t *frames;     /* device, [buffers, clips, clip_bytes] */
     vj_clip_view *views; /* host, [clips] */
     int64_t clips, clip_bytes;
-    int buffer;                       /* used last */
+    int buffers, buffer;              /* how many there are; used last */
     vj_event *read[VJ_FRAME_BUFFERS]; /* the buffer's frames have become pixels; of the backend */
 } vj_frame_room;
 
 /**
- * Allocate device memory for the frames of `clips` clips of at most `clip_bytes` bytes each, VJ_FRAME_BUFFERS times;
- * nothing where the device is the host, because the loader then makes the pixels. Close with vj_frame_room_close(),
- * also after a failure; closing twice is harmless.
+ * Allocate device memory for the frames of `clips` clips of at most `clip_bytes` bytes each, `buffers` times (at most
+ * VJ_FRAME_BUFFERS); nothing where the device is the host, because the loader then makes the pixels. Close with
+ * vj_frame_room_close(), also after a failure; closing twice is harmless.
  */
-vj_status vj_frame_room_open(vj_frame_room *room, vj_backend *be, int64_t clips, int64_t clip_bytes);
+vj_status vj_frame_room_open(vj_frame_room *room, vj_backend *be, int64_t clips, int64_t clip_bytes, int buffers);
 void vj_frame_room_close(vj_frame_room *room);
 
 /**

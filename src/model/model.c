@@ -14,75 +14,140 @@ static vj_status take_fixed(vj_model *m, vj_arena *arena)
     return vj_ragged_take(&m->packing, &m->bounds, arena);
 }
 
+bool vj_model_copies_are_brief(const vj_model *m)
+{
+    return m->rounds && m->settings.microbatches == 1 && !m->settings.copies_stay;
+}
+
 /*
- * Place everything that a microbatch with these rows needs. The arena is reserved for the largest masks possible, but
- * only what the drawn masks need is ever touched. Passes that are not alive at the same time share memory.
+ * The encoder's part of the gradient has no contents until the context encoder's backward pass begins to write it,
+ * unless the microbatch adds to it. Memory that processes of the host share is not used for activations: it has no huge
+ * pages.
  */
-static void place(vj_model *m, vj_arena *arena, const vj_ragged_bounds *b)
+static bool lends_gradient(const vj_model *m, bool accumulate)
+{
+    return !accumulate && !m->settings.separate && !m->trained.gradient_is_shared;
+}
+
+static void lend_gradient(const vj_model *m, vj_arena *arena, bool accumulate)
+{
+    if (lends_gradient(m, accumulate))
+        vj_arena_lend(arena, m->trained.gradient, m->net.params.encoder_total * (int64_t)sizeof(float));
+}
+
+/* The same of the bf16 copy of the encoder's weights, between the context encoder's forward and backward pass. */
+static void lend_copy(const vj_model *m, vj_arena *arena)
+{
+    if (vj_model_copies_are_brief(m) && !m->settings.separate)
+        vj_arena_lend(arena, m->trained.rounded_weights, m->net.params.encoder_total * (int64_t)sizeof(uint16_t));
+}
+
+/* Let what is taken next use the memory of what was taken since `before`. */
+static void use_again(const vj_model *m, vj_arena *arena, const vj_arena *before)
+{
+    if (!m->settings.separate) vj_arena_go_back(arena, before);
+}
+
+/* Clips and the target encoder. Only patches and targets outlive it. */
+static void place_target(vj_model *m, vj_arena *arena, int64_t rows)
 {
     const vj_network *net = &m->net;
-    const int64_t D = net->shape.width, Dp = net->shape.predictor_width, rows = b->clips * net->tokens;
-    const int pixels = net->shape.objective == VJ_OBJECTIVE_PIXEL;
-    const vj_type type = m->context_memory.type;
-
     m->clips = vj_arena_floats(arena, rows * net->patch_values);
-    m->patches = vj_arena_array(arena, rows * net->patch_values, pixels ? VJ_TYPE_F32 : type); /* pixels: targets too */
-    m->target = vj_arena_floats(arena, rows * net->out);
-    if (!pixels) m->features = vj_arena_floats(arena, rows * D);
+    if (net->shape.objective == VJ_OBJECTIVE_PIXEL) return;
+    m->features = vj_arena_floats(arena, rows * net->shape.width);
+    vj_stack_kept_take(&m->target_memory, &net->encoder, arena, rows);
+    vj_stack_work_take(&m->target_memory, &net->encoder, arena, rows);
+}
 
-    const int64_t after_target = arena->used;
-    if (!pixels) {
-        vj_stack_kept_take(&m->target_memory, &net->encoder, arena, rows);
-        vj_stack_work_take(&m->target_memory, &net->encoder, arena, rows);
-    }
-    arena->used = after_target;
-
-    m->tokens = vj_arena_floats(arena, rows * D);
-    vj_stack_kept_take(&m->context_memory, &net->encoder, arena, b->context);
-    m->encoded = vj_arena_array(arena, b->context * D, type);
-    m->encoded_mean = vj_arena_floats(arena, b->context);
-    m->encoded_rstd = vj_arena_floats(arena, b->context);
-    m->embedded = vj_arena_floats(arena, b->context * Dp);
-    m->dembedded = vj_arena_floats(arena, b->context * Dp);
-    m->dencoded = vj_arena_floats(arena, b->context * D);
+/* The predictor, forward and backward. The rows that are picked, and the loss, come between its blocks' two passes. */
+static void place_predictor(vj_model *m, vj_arena *arena, const vj_ragged_bounds *b)
+{
+    const vj_network *net = &m->net;
+    const int64_t Dp = net->shape.predictor_width;
+    const vj_type type = m->predictor_memory.type;
     vj_stack_kept_take(&m->predictor_memory, &net->predictor, arena, b->predictor);
-    m->predicted = vj_arena_floats(arena, b->target * net->out);
+    m->dpicked = vj_arena_floats(arena, b->target * Dp); /* added to the blocks' gradient */
 
-    const int64_t after_kept = arena->used;
-    vj_stack_work_take(&m->predictor_memory, &net->predictor, arena, b->predictor);
+    const vj_arena before = *arena;
+    m->embedded = vj_arena_floats(arena, b->context * Dp);
     m->picked = vj_arena_floats(arena, b->target * Dp);
     m->picked_norm = vj_arena_array(arena, b->target * Dp, type);
     m->picked_mean = vj_arena_floats(arena, b->target);
     m->picked_rstd = vj_arena_floats(arena, b->target);
-    m->dpicked = vj_arena_floats(arena, b->target * Dp);
-    m->dpicked_norm = vj_arena_floats(arena, b->target * Dp);
+    m->predicted = vj_arena_floats(arena, b->target * net->out);
     m->dpredicted = vj_arena_floats(arena, b->target * net->out);
     m->dpredicted_copy = (vj_array){0};
     if (type == VJ_TYPE_BF16) m->dpredicted_copy = vj_arena_array(arena, b->target * net->out, type);
-    vj_stack_scratch_take(&m->predictor_scratch, &net->predictor, arena, b->predictor, m->predictor_memory.type);
+    m->dpicked_norm = vj_arena_floats(arena, b->target * Dp);
+    use_again(m, arena, &before);
 
-    /* The context encoder runs before the predictor's forward pass and after its backward pass. */
-    arena->used = after_kept;
-    vj_stack_work_take(&m->context_memory, &net->encoder, arena, b->context);
-    vj_stack_scratch_take(&m->encoder_scratch, &net->encoder, arena, b->context, m->context_memory.type);
+    vj_stack_work_take(&m->predictor_memory, &net->predictor, arena, b->predictor);
+    vj_stack_scratch_take(&m->predictor_scratch, &net->predictor, arena, b->predictor, type);
 }
 
-vj_objective_settings vj_objective_from(const vj_config *c)
+/* What the context encoder needs only while it runs: before the predictor's forward pass, after its backward pass. */
+static void place_context_work(vj_model *m, vj_arena *arena, const vj_ragged_bounds *b)
+{
+    const vj_network *net = &m->net;
+    const int64_t D = net->shape.width;
+    vj_stack_scratch_take(&m->encoder_scratch, &net->encoder, arena, b->context, m->context_memory.type);
+    const vj_arena before = *arena;
+    m->tokens = vj_arena_floats(arena, b->clips * net->tokens * D); /* before the first block and after all backward */
+    m->dencoded = vj_arena_floats(arena, b->context * D);           /* before the last block's backward pass */
+    use_again(m, arena, &before);
+    vj_stack_work_take(&m->context_memory, &net->encoder, arena, b->context);
+}
+
+/*
+ * Place everything that a microbatch with these rows needs. The arena is reserved for the largest masks possible, but
+ * only what the drawn masks need is ever touched. Passes that are not alive at the same time share memory.
+ */
+static void place(vj_model *m, vj_arena *arena, const vj_ragged_bounds *b, bool accumulate)
+{
+    const vj_network *net = &m->net;
+    const int64_t D = net->shape.width, rows = b->clips * net->tokens;
+    const int pixels = net->shape.objective == VJ_OBJECTIVE_PIXEL;
+    const vj_type type = m->context_memory.type;
+
+    m->patches = vj_arena_array(arena, rows * net->patch_values, pixels ? VJ_TYPE_F32 : type); /* pixels: targets too */
+    m->target = vj_arena_floats(arena, rows * net->out);
+    const vj_arena before = *arena;
+    lend_gradient(m, arena, accumulate);
+    place_target(m, arena, rows);
+    use_again(m, arena, &before);
+
+    vj_stack_kept_take(&m->context_memory, &net->encoder, arena, b->context);
+    m->encoded = vj_arena_array(arena, b->context * D, type);
+    m->encoded_mean = vj_arena_floats(arena, b->context);
+    m->encoded_rstd = vj_arena_floats(arena, b->context);
+    m->dembedded = vj_arena_floats(arena, b->context * net->shape.predictor_width);
+    const vj_arena kept = *arena;
+    lend_gradient(m, arena, accumulate);
+    lend_copy(m, arena);
+    place_predictor(m, arena, b);
+    use_again(m, arena, &kept);
+    place_context_work(m, arena, b);
+}
+
+vj_objective_settings vj_objective_from(const vj_config *c, int data_ranks, int64_t microbatches)
 {
     const int pixels = c->objective.kind == VJ_OBJECTIVE_PIXEL;
     return (vj_objective_settings){.loss_exp = pixels ? 2.0 : c->objective.loss_exp, /* mean of squares */
                                    .reg_coeff = c->objective.reg_coeff,
                                    .normalise_pixels = c->objective.normalise_pixels,
-                                   .recompute = (vj_recompute)c->train.recompute};
+                                   .recompute = (vj_recompute)c->train.recompute,
+                                   .microbatches = microbatches,
+                                   .copies_stay = c->parallel.zero && data_ranks > 1};
 }
 
 vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
-                          const vj_ragged_bounds *bounds, vj_tensor *tensor, vj_precision precision)
+                          const vj_ragged_bounds *bounds, vj_tensor *tensor, bool host, vj_precision precision)
 {
     vj_model *m = *model = vj_calloc(1, sizeof *m);
     if (!m) return vj_raise(VJ_ERR_MEMORY, "no memory for the model");
     m->settings = *settings;
     m->bounds = *bounds;
+    m->rounds = vj_weights_are_rounded(host, precision);
     vj_network_describe(&m->net, shape, 0, tensor);
     const vj_params *ps = &m->net.params;
     for (int i = 0; i < ps->count; i++) m->by_rows_count += ps->item[i].by_rows ? ps->item[i].count : 0;
@@ -93,10 +158,29 @@ vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_obje
     VJ_TRY(vj_stack_memory_create(&m->predictor_memory, &m->net.predictor, type, 1, m->settings.recompute));
     vj_arena fixed = {0}, all = {0};
     VJ_TRY(take_fixed(m, &fixed));
-    place(m, &all, &m->bounds);
+    place(m, &all, &m->bounds, true);
     m->fixed_bytes = fixed.peak;
     m->arena_bytes = all.peak;
     return VJ_OK;
+}
+
+int64_t vj_model_rounded_weights(const vj_model *m)
+{
+    const vj_params *ps = &m->net.params;
+    if (!m->rounds) return 0;
+    if (vj_model_copies_are_brief(m)) return ps->total + vj_stack_block_elements(&m->net.encoder);
+    return ps->total + (m->net.shape.objective == VJ_OBJECTIVE_FEATURE ? ps->encoder_total : 0);
+}
+
+/* Allocate what vj_model_rounded_weights() counts. */
+static vj_status allocate_copies(vj_model *m)
+{
+    const vj_params *ps = &m->net.params;
+    VJ_TRY(vj_weights_rounded_alloc(m->be, ps->total, &m->trained.rounded_weights));
+    if (vj_model_copies_are_brief(m))
+        return vj_weights_rounded_alloc(m->be, vj_stack_block_elements(&m->net.encoder), &m->rounded_block);
+    if (!m->trained.target) return VJ_OK;
+    return vj_weights_rounded_alloc(m->be, ps->encoder_total, &m->trained.rounded_target);
 }
 
 static vj_status allocate(vj_model *m)
@@ -117,8 +201,7 @@ static vj_status allocate(vj_model *m)
     if (!m->fixed || !m->trained.weights || !m->trained.gradient || !m->table || !m->predictor_table ||
         (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->trained.target) || (m->by_rows_count > 0 && !m->by_rows))
         return VJ_ERR_MEMORY; /* reported by the device */
-    VJ_TRY(vj_weights_rounded_alloc(m->be, ps->total, &m->trained.rounded_weights));
-    if (m->trained.target) VJ_TRY(vj_weights_rounded_alloc(m->be, ps->encoder_total, &m->trained.rounded_target));
+    VJ_TRY(allocate_copies(m));
 
     VJ_TRY(take_fixed(m, &(vj_arena){.base = m->fixed}));
     vj_fill(m->be, m->trained.weights, 0.0f, ps->total);
@@ -131,7 +214,7 @@ static vj_status allocate(vj_model *m)
 vj_status vj_model_create(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
                           const vj_ragged_bounds *bounds, vj_tensor *tensor, vj_backend *be)
 {
-    VJ_TRY(vj_model_sketch(model, shape, settings, bounds, tensor, vj_backend_precision(be)));
+    VJ_TRY(vj_model_sketch(model, shape, settings, bounds, tensor, vj_device_is_host(be), vj_backend_precision(be)));
     (*model)->be = (*model)->trained.be = be;
     return allocate(*model);
 }
@@ -146,6 +229,7 @@ void vj_model_destroy(vj_model *m)
                             m->trained.target,
                             m->trained.rounded_weights,
                             m->trained.rounded_target,
+                            m->rounded_block,
                             m->by_rows,
                             m->table,
                             m->predictor_table};
@@ -168,7 +252,7 @@ void vj_model_init_weights(vj_model *m, vj_init init, int zero_mask_tokens, int6
 
 static vj_weights weights_of(const vj_model *m)
 {
-    return (vj_weights){m->trained.weights, m->trained.rounded_weights};
+    return (vj_weights){.exact = m->trained.weights, .rounded = m->trained.rounded_weights};
 }
 
 /* Compute the targets: the target encoder's normalised features of all tokens, or the clip's own tubelets. */
@@ -179,8 +263,8 @@ static void make_target(vj_model *m, int64_t clips)
     if (net->shape.objective == VJ_OBJECTIVE_FEATURE) {
         const vj_encoder_pass all = {
             .clips = clips, .patches = m->patches, .rows = &m->packing.clips, .features = vj_f32(m->features)};
-        vj_network_encode(net, m->be, (vj_weights){m->trained.target, m->trained.rounded_target}, m->table,
-                          &m->target_memory, &all);
+        const vj_weights weights = {m->trained.target, m->trained.rounded_target, m->rounded_block, 0};
+        vj_network_encode(net, m->be, weights, m->table, &m->target_memory, &all);
         vj_layernorm_forward(m->be, vj_f32(m->target), NULL, NULL, m->features, NULL, NULL, rows, net->shape.width,
                              VJ_TARGET_EPS);
     } else if (m->settings.normalise_pixels) {
@@ -235,6 +319,32 @@ static void measure_loss(vj_model *m, int64_t batch)
                       masks, p->context.segments / masks, m->net.out, coeff != 0.0 ? coeff * spread : spread);
 }
 
+/* Sums over the gradient include the gaps between tensors, which therefore must be zero. */
+static void clear_gaps(vj_model *m)
+{
+    const vj_params *ps = &m->net.params;
+    for (int i = 0; i < ps->count && ps->item[i].part == VJ_ENCODER; i++) {
+        const vj_param *p = &ps->item[i];
+        const bool last = i + 1 == ps->count || p[1].part != VJ_ENCODER;
+        const int64_t end = p->offset + p->count, next = last ? ps->encoder_total : p[1].offset;
+        if (next > end) vj_fill(m->be, m->trained.gradient + end, 0.0f, next - end);
+    }
+}
+
+/* The context encoder's backward pass, which takes back what was lent to the predictor's activations. */
+static void backward_context(vj_model *m, int64_t clips, int accumulate)
+{
+    const vj_encoder_pass context = context_of(m, clips);
+    vj_weights weights = weights_of(m);
+    if (m->rounded_block) {
+        weights = (vj_weights){.exact = m->trained.weights, .block = m->rounded_block};
+        m->trained.copies_updated = false;
+    }
+    if (lends_gradient(m, accumulate)) clear_gaps(m);
+    vj_network_backward(&m->net, m->be, weights, m->trained.gradient, &m->context_memory, &m->encoder_scratch, &context,
+                        m->dencoded, accumulate, &m->trained.hook);
+}
+
 static void backward(vj_model *m, int64_t clips, int accumulate)
 {
     const vj_network *net = &m->net;
@@ -272,12 +382,10 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     vj_gradient_made(&m->trained.hook, m->be, net->embed_weight);
     vj_linear_backward_input(m->be, vj_f32(m->dencoded), vj_f32(m->dembedded),
                              vj_weight_matrix(weights, net->embed_weight), p->context.rows, Dp, D);
-    const vj_encoder_pass context = context_of(m, clips);
-    vj_network_backward(net, m->be, weights, g, &m->context_memory, &m->encoder_scratch, &context, m->dencoded,
-                        accumulate, &m->trained.hook);
+    backward_context(m, clips, accumulate);
 }
 
-int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists)
+int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists, bool accumulate)
 {
     vj_ragged_bounds rows = {.masks = m->bounds.masks, .clips = lists->clips};
     for (int64_t i = 0; i < lists->masks * lists->clips; i++) {
@@ -286,15 +394,20 @@ int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists)
     }
     rows.predictor = rows.context + rows.target;
     vj_arena arena = m->arena;
-    place(m, &arena, &rows);
+    place(m, &arena, &rows, accumulate);
     if (arena.peak > m->used_bytes) m->used_bytes = arena.peak;
     return arena.peak;
+}
+
+int vj_model_frame_buffers(const vj_model *m)
+{
+    return m->settings.microbatches == 1 ? 1 : VJ_FRAME_BUFFERS;
 }
 
 vj_status vj_model_accept_frames(vj_model *m, int64_t clip_bytes)
 {
     vj_frame_room_close(&m->room);
-    return vj_frame_room_open(&m->room, m->be, m->bounds.clips, clip_bytes);
+    return vj_frame_room_open(&m->room, m->be, m->bounds.clips, clip_bytes, vj_model_frame_buffers(m));
 }
 
 int64_t vj_model_reserved(const vj_model *m, int64_t bytes)
@@ -322,11 +435,11 @@ vj_status vj_model_touch(vj_model *m, int64_t bytes)
 }
 
 /* Place the activations of a microbatch in memory that is large enough. */
-static vj_status place_activations(vj_model *m, const vj_mask_lists *lists)
+static vj_status place_activations(vj_model *m, const vj_mask_lists *lists, bool accumulate)
 {
-    if (vj_model_activations(m, lists) <= m->memory_bytes) return VJ_OK;
+    if (vj_model_activations(m, lists, accumulate) <= m->memory_bytes) return VJ_OK;
     VJ_TRY(vj_model_reserve(m, m->used_bytes));
-    vj_model_activations(m, lists);
+    vj_model_activations(m, lists, accumulate);
     return VJ_OK;
 }
 
@@ -337,8 +450,9 @@ vj_status vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_
     const int64_t n = lists->clips;
     /* |d|^e / e is the feature loss; the pixel baseline is the plain mean of squares. */
     const double share = (s->objective == VJ_OBJECTIVE_PIXEL ? m->settings.loss_exp : 1.0) / m->net.out;
+    VJ_ASSERT(!accumulate || m->settings.microbatches != 1);
     vj_phase_enter(m->be, VJ_PHASE_DATA);
-    VJ_TRY(place_activations(m, lists));
+    VJ_TRY(place_activations(m, lists, accumulate));
     vj_ragged_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
     /* The bf16 copies of the weights serve all microbatches of a step. */
     if (!accumulate) vj_trainable_round(&m->trained);

@@ -13,17 +13,22 @@ typedef struct {
     double loss_exp, reg_coeff;
     int normalise_pixels; /* pixel objective: per-tubelet normalised targets */
     vj_recompute recompute;
+    int64_t microbatches; /* of this rank in each step; 0: any number */
+    bool copies_stay; /* bf16 copies of weights must stay: the matrices that they are copies of are not up to date */
+    bool separate;    /* no activations share memory, so that all of a microbatch can be looked at after it */
 } vj_objective_settings;
 
 /*
  * One rank's network. All pointers are device memory. The members under "of the last microbatch" are valid after
- * vj_sync() and until the next microbatch.
+ * vj_sync() and until the next microbatch; all but `target` only with settings.separate, because memory is used again
+ * as soon as its contents are not needed any more (place() in model.c).
  */
 typedef struct {
     vj_backend *be; /* borrowed */
     vj_network net;
     vj_objective_settings settings;
     vj_ragged_bounds bounds;
+    bool rounds;          /* products read bf16 copies of weights */
     vj_trainable trained; /* weights, gradient, target encoder (none for the pixel objective), copies for products */
     double *losses; /* device [masks] loss by mask, then the spread penalty: sums since vj_model_download_losses() */
 
@@ -38,8 +43,12 @@ typedef struct {
     vj_stack_memory context_memory, predictor_memory, target_memory;
 
     /* own */
-    void *fixed;   /* losses and packing */
-    float *memory; /* [memory_bytes] activations */
+    void *fixed;             /* losses and packing */
+    uint16_t *rounded_block; /* bf16 copy of one of the encoder's blocks (vj_weights.block), or NULL. If there is one,
+                                there is no copy of the target encoder's weights, and that of the context encoder's is
+                                lent to the predictor's activations: each step has one microbatch, and the update
+                                makes the copy anew */
+    float *memory;           /* [memory_bytes] activations */
     float *clips, *table, *predictor_table;
     float *by_rows; /* [by_rows_count] staging buffer for partial gradients (vj_param.by_rows) to be summed over the
                        group */
@@ -52,21 +61,27 @@ typedef struct {
     vj_frame_room room;
     vj_arena arena; /* activations, placed anew for each microbatch, from the beginning of `memory` on */
     int64_t fixed_bytes;
-    int64_t arena_bytes;  /* for the largest possible number of rows */
+    int64_t arena_bytes;  /* for the largest possible number of rows, if the gradient is not lent */
     int64_t used_bytes;   /* the most of arena_bytes that a microbatch has needed so far */
     int64_t memory_bytes; /* size of `memory`. On the host it is arena_bytes, of which the system provides only the
                              pages that are touched */
 } vj_model;
 
-/** Read the objective's settings from a configuration. */
-vj_objective_settings vj_objective_from(const vj_config *config);
+/** Read the objective's settings from a configuration, for a rank that has so many microbatches in each step. */
+vj_objective_settings vj_objective_from(const vj_config *config, int data_ranks, int64_t microbatches);
+
+/** Return whether there is a rounded_block. */
+bool vj_model_copies_are_brief(const vj_model *model);
+/** Return how many weights there is memory for bf16 copies of. */
+int64_t vj_model_rounded_weights(const vj_model *model);
 
 /**
- * Create a model without device memory, to learn its sizes: only net, arena_bytes and vj_model_activations() may be
- * used. `tensor` may be NULL, or have only rank and size set. Release with vj_model_destroy(), also after a failure.
+ * Create a model without device memory, to learn its sizes: only net, arena_bytes, vj_model_activations(),
+ * vj_model_rounded_weights() and vj_model_frame_buffers() may be used. `tensor` may be NULL, or have only rank and size
+ * set. `host`: of a model whose device is the host. Release with vj_model_destroy(), also after a failure.
  */
 vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_objective_settings *settings,
-                          const vj_ragged_bounds *bounds, vj_tensor *tensor, vj_precision precision);
+                          const vj_ragged_bounds *bounds, vj_tensor *tensor, bool host, vj_precision precision);
 
 /**
  * Allocate everything a run needs, but on a device that is not the host the activations, for which see
@@ -81,14 +96,21 @@ void vj_model_destroy(vj_model *model);
 /** Starting weights (docs/method.md, section 5); the target encoder becomes an exact copy of the encoder. */
 void vj_model_init_weights(vj_model *model, vj_init init, int zero_mask_tokens, int64_t seed);
 
+/** Return how many buffers for frames vj_model_accept_frames() allocates where the device makes pixels of them: one if
+ * each step has one microbatch, because a step begins when the GPU has finished the one before. */
+int vj_model_frame_buffers(const vj_model *model);
+
 /**
  * Allocate memory for the u8 frames of clips of at most `clip_bytes` bytes, if the device converts frames to pixels.
  * Call once, before the first microbatch whose input has frames.
  */
 vj_status vj_model_accept_frames(vj_model *model, int64_t clip_bytes);
 
-/** Place the activations of a microbatch with these masks in the arena. Returns their bytes, at most arena_bytes. */
-int64_t vj_model_activations(vj_model *model, const vj_mask_lists *lists);
+/**
+ * Place the activations of a microbatch with these masks in the arena. Returns their bytes, at most arena_bytes. If the
+ * microbatch does not `accumulate` gradients, some are in the gradient's memory and not counted.
+ */
+int64_t vj_model_activations(vj_model *model, const vj_mask_lists *lists, bool accumulate);
 
 enum { VJ_RESERVE_SHARE = 32 }; /* a 32nd of the activations is allocated in addition, as a reserve */
 
@@ -142,9 +164,10 @@ typedef struct {
     vj_backend *be;    /* borrowed */
     vj_tensor *tensor; /* borrowed; the ranks that share it; NULL: this one alone */
     vj_network net;
-    float *weights;    /* [net.params.total] */
-    uint16_t *rounded; /* bf16 copy for products, made in each run; or NULL */
-    bool borrowed;     /* `weights` and `rounded` belong to the caller, who also updates `rounded` */
+    float *weights;          /* [net.params.total] */
+    uint16_t *rounded;       /* bf16 copy of all weights, of the caller, who updates it; or NULL */
+    uint16_t *rounded_block; /* without: bf16 copy of one block (vj_weights.block), or NULL */
+    bool borrowed;           /* `weights` belongs to the caller */
     int64_t clips;
     float *memory, *pixels, *features, *table;
     vj_array patches;
@@ -164,7 +187,8 @@ vj_status vj_encoder_open(vj_encoder **encoder, const vj_shape *shape, int64_t c
  * runs. Both are device memory. */
 vj_status vj_encoder_open_over(vj_encoder **encoder, const vj_shape *shape, int64_t clips, vj_backend *be,
                                float *weights, uint16_t *rounded);
-/** Device memory of an encoder for so many clips a run, without its weights, in bytes. Not collective. */
+/** Device memory of an encoder for so many clips a run, without its weights and bf16 copies of them, in bytes. Not
+ * collective. */
 int64_t vj_encoder_bytes(const vj_shape *shape, int64_t clips, vj_precision precision);
 void vj_encoder_close(vj_encoder *encoder);
 void vj_encoder_init_weights(vj_encoder *encoder, vj_init init, int64_t seed);

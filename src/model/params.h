@@ -68,11 +68,17 @@ int64_t vj_params_add(vj_params *ps, vj_network_part part, vj_start start, int l
                       const int64_t *dim, const char *format, ...) __attribute__((format(printf, 8, 9)));
 void vj_params_release(vj_params *ps);
 
-/* A flat vector of weights on the device. If products read weights as bf16, `rounded` is a copy of the vector in bf16,
- * so that it need not be rounded in each product; else NULL. Borrowed. */
+/*
+ * A flat vector of weights on the device. If products read weights as bf16, there are copies in bf16, so that weights
+ * need not be rounded in each product: `rounded` of all weights, or `block`, to which a pass through a stack rounds the
+ * weights of each block before the block's products. Products with weights outside of blocks then round them. All is
+ * borrowed.
+ */
 typedef struct {
     const float *exact;
-    const uint16_t *rounded;
+    const uint16_t *rounded; /* copy of the elements from `first` on; NULL: none */
+    uint16_t *block;         /* memory for the copy of one block; NULL: none */
+    int64_t first;
 } vj_weights;
 
 /** Return whether the tensor is a matrix that kernels use as an operand of products, through vj_weight_matrix(). All
@@ -83,13 +89,13 @@ bool vj_param_is_operand(const vj_param *p);
 static inline vj_array vj_weight_matrix(vj_weights weights, int64_t offset)
 {
     if (!weights.rounded) return vj_f32(weights.exact + offset);
-    return (vj_array){(void *)(uintptr_t)(weights.rounded + offset), VJ_TYPE_BF16};
+    return (vj_array){(void *)(uintptr_t)(weights.rounded + (offset - weights.first)), VJ_TYPE_BF16};
 }
 
-/** Return whether a bf16 copy of the weights is kept: in VJ_BF16, on a device that is not the host. */
+/** Return whether products read bf16 copies of the weights: in VJ_BF16, on a device that is not the host. */
 bool vj_weights_are_rounded(bool host, vj_precision precision);
 
-/** Allocate a bf16 copy of `n` weights if vj_weights_are_rounded(), else set *rounded to NULL. Free with
+/** Allocate memory for a bf16 copy of `n` weights if vj_weights_are_rounded(), else set *rounded to NULL. Free with
  * vj_device_free(). */
 vj_status vj_weights_rounded_alloc(vj_backend *be, int64_t n, uint16_t **rounded);
 

@@ -70,6 +70,22 @@ void vj_stack_add(vj_stack *stack, vj_params *ps, vj_network_part part, const ch
     stack->norm_bias = vj_params_add(ps, part, VJ_START_ZERO, depth, VJ_SHARE_WHOLE, 1, &D, "%s.bias", norm);
 }
 
+/* The end of block l in the flat vectors. */
+static int64_t block_end(const vj_stack *s, int l)
+{
+    return l + 1 < s->depth ? s->block[l + 1].norm1_weight : s->norm_weight;
+}
+
+int64_t vj_stack_block_elements(const vj_stack *s)
+{
+    int64_t most = 0;
+    for (int l = 0; l < s->depth; l++) {
+        const int64_t count = block_end(s, l) - s->block[l].norm1_weight;
+        if (count > most) most = count;
+    }
+    return most;
+}
+
 void vj_stack_release(vj_stack *stack)
 {
     free(stack->block);
@@ -231,6 +247,16 @@ static void add_to_stream(const vj_stack *s, vj_backend *be, const vj_stack_memo
     if (memory->sum) vj_copy(be, y, memory->sum + own.first * D, own.count * D);
 }
 
+/* The weights of block l, in weights.block if they are rounded there, until the next block's are. */
+static vj_weights block_weights(const vj_stack *s, int l, vj_backend *be, vj_weights weights)
+{
+    if (!weights.block) return weights;
+    weights.first = s->block[l].norm1_weight;
+    weights.rounded = weights.block;
+    vj_round_bf16(be, weights.block, weights.exact + weights.first, block_end(s, l) - weights.first);
+    return weights;
+}
+
 /* ------------------------------------------------------------------------------------------------ forward */
 
 /* Compute the first part of a block, x + Attn(LN1 x), up to the output of attention. */
@@ -269,17 +295,18 @@ static void widen(const vj_stack *s, const vj_block *b, vj_backend *be, vj_weigh
 void vj_stack_forward(const vj_stack *s, vj_backend *be, vj_weights weights, vj_stack_memory *memory,
                       const vj_rows *rows)
 {
-    const float *w = weights.exact;
     const int64_t R = rows->rows;
     for (int l = 0; l < s->depth; l++) {
         const vj_block *b = &s->block[l];
+        const vj_weights of_block = block_weights(s, l, be, weights);
         vj_block_memory *m = &memory->block[l];
         float *x = stream(s, memory, l, R);
         if (!memory->gradient) m->middle = x; /* own rows of these R rows; there may be memory for more */
-        attend(s, b, be, weights, memory, m, x, rows);
-        widen(s, b, be, weights, memory, m, x, rows);
+        attend(s, b, be, of_block, memory, m, x, rows);
+        widen(s, b, be, of_block, memory, m, x, rows);
         add_to_stream(s, be, memory, stream(s, memory, l + 1, R), memory->hidden,
-                      vj_weight_matrix(weights, b->fc2_weight), w + b->fc2_bias, m->middle, R, s->share_hidden);
+                      vj_weight_matrix(of_block, b->fc2_weight), of_block.exact + b->fc2_bias, m->middle, R,
+                      s->share_hidden);
         if (memory->copy[l + 1]) vj_copy(be, memory->copy[l + 1], stream(s, memory, l + 1, R), R * s->width);
     }
     gather(s, be, vj_f32(memory->x[s->depth]), R);
@@ -356,10 +383,11 @@ void vj_stack_backward(const vj_stack *s, vj_backend *be, vj_weights weights, fl
                                 s->width);
     for (int l = s->depth - 1; l >= 0; l--) {
         const vj_block_memory *m = &memory->block[l];
+        const vj_weights of_block = block_weights(s, l, be, weights);
         const float *x = stream(s, memory, l, rows->rows);
-        if (memory->recompute != VJ_RECOMPUTE_NONE) attend(s, &s->block[l], be, weights, memory, m, x, rows);
-        if (memory->recompute == VJ_RECOMPUTE_BLOCK) widen(s, &s->block[l], be, weights, memory, m, x, rows);
-        block_backward(s, l, be, weights, g, memory, m, x, rows, scratch, accumulate);
+        if (memory->recompute != VJ_RECOMPUTE_NONE) attend(s, &s->block[l], be, of_block, memory, m, x, rows);
+        if (memory->recompute == VJ_RECOMPUTE_BLOCK) widen(s, &s->block[l], be, of_block, memory, m, x, rows);
+        block_backward(s, l, be, of_block, g, memory, m, x, rows, scratch, accumulate);
         vj_gradient_made(hook, be, s->block[l].norm1_weight);
     }
 }

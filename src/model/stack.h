@@ -42,6 +42,9 @@ typedef struct {
     int64_t norm_weight, norm_bias; /* the final norm; applied by the caller, who may pick rows first */
 } vj_stack;
 
+/** Return how many elements of the flat vectors the largest block takes: the size of vj_weights.block. */
+int64_t vj_stack_block_elements(const vj_stack *stack);
+
 /** True if a stack with so many heads and hidden values can be divided over `ranks` ranks. */
 static inline bool vj_stack_divides(int heads, int hidden, int ranks)
 {

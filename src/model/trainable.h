@@ -35,9 +35,10 @@ typedef struct {
     float *weights, *gradient; /* [params->total] */
     float *target;             /* [params->encoder_total] the encoder's moving average; NULL: there is none */
     uint16_t *rounded_weights, *rounded_target; /* bf16 copies for products (params.h); NULL: none */
-    bool copies_updated;   /* the optimizer updates the copies; else vj_trainable_round() must make them before they are
-                              read */
-    vj_gradient_hook hook; /* called in each backward pass, after each layer */
+    bool copies_updated; /* the copies are those of the weights; else vj_trainable_round() must make them before they
+                            are read */
+    bool gradient_is_shared; /* `gradient` is memory that several processes of the host share */
+    vj_gradient_hook hook;   /* called in each backward pass, after each layer */
 } vj_trainable;
 
 /** Make the bf16 copies from the weights, unless the optimizer keeps them up to date. */

@@ -43,13 +43,14 @@ static vj_status sample_masks(vj_model *m, const vj_config *c, int data_ranks)
     int64_t first, last;
     vj_split(c->train.batch / c->train.microbatch, data_ranks, 0, &first, &last);
     last = lesser(last, SAMPLED_MICROBATCHES);
+    const bool accumulates = c->parallel.reduction != VJ_REDUCTION_REPRODUCIBLE;
     VJ_TRY(vj_mask_lists_create(&lists, c->mask.count, c->train.microbatch, m->net.tokens));
     vj_status status = VJ_OK;
     for (int64_t step = 0; step < SAMPLED_STEPS; step++)
         for (int64_t at = first; at < last && status == VJ_OK; at++) {
             status = vj_masks_sample(&lists, c, m->net.grid, step, step * c->train.batch + at * c->train.microbatch,
                                      c->train.microbatch);
-            if (status == VJ_OK) vj_model_activations(m, &lists);
+            if (status == VJ_OK) vj_model_activations(m, &lists, accumulates && at > first);
         }
     vj_mask_lists_release(&lists);
     return status;
@@ -80,14 +81,6 @@ static int64_t packed_bytes(const vj_model *m, const vj_ragged_bounds *b, int th
     const int64_t rows = b->clips * m->net.tokens, width = m->net.encoder.share_hidden;
     return lesser(rows, width) * lesser(m->net.shape.width > width ? m->net.shape.width : width, DEPTH) * VALUE +
            (int64_t)threads * THREAD;
-}
-
-/* Bytes of the bf16 copies of so many weights (model/params.h). */
-static int64_t rounded_bytes(const vj_config *c, int64_t weights)
-{
-    return vj_weights_are_rounded(vj_backend_is_host(c->train.backend), vj_precision_of(c))
-               ? weights * (int64_t)sizeof(uint16_t)
-               : 0;
 }
 
 /* Bytes of vj_spectrum: its own sums, the sums over all ranks for the eigenvalues, and the sums that a tree keeps. */
@@ -132,10 +125,13 @@ static int64_t watch_bytes(const vj_model *m, const vj_config *c, vj_loader_byte
 /* The same in the memory of the device that computes: its encoder, batches of features, positions, frames. */
 static int64_t watch_pass_bytes(const vj_model *m, const vj_config *c, vj_loader_bytes loader)
 {
+    const bool feature = m->net.shape.objective == VJ_OBJECTIVE_FEATURE;
     const bool host = vj_backend_is_host(c->train.backend);
     const int64_t clip = m->net.tokens * m->net.shape.width * (int64_t)sizeof(float);
     if (c->watch.every == 0) return 0;
-    return vj_encoder_bytes(&m->net.shape, c->train.microbatch, vj_precision_of(c)) +
+    const bool copies = feature && vj_model_copies_are_brief(m); /* of a block of the target's weights */
+    const int64_t copy = copies ? vj_stack_block_elements(&m->net.encoder) * (int64_t)sizeof(uint16_t) : 0;
+    return vj_encoder_bytes(&m->net.shape, c->train.microbatch, vj_precision_of(c)) + copy +
            (c->watch.epochs > 0 ? c->probe.batch * clip : 0) + (host ? 0 : clip /* positions */) +
            VJ_FRAME_BUFFERS * c->train.microbatch * loader.frames;
 }
@@ -152,15 +148,16 @@ static int64_t on_the_way_bytes(const vj_config *c, int64_t nodes, int64_t besid
 }
 
 /*
- * Bytes of the scratch memory of a device's kernels. In bf16 the gradient of the patch embedding needs most of it: bf16
- * copies of the gradient of its output, and of the patches if they are targets too, because both are floats. In fp32
- * sums over rows need most; they have at most 1024 parts.
+ * Bytes of the scratch memory of a device's kernels. In bf16 the patch embedding needs most of it: bf16 copies of the
+ * gradient of its output, or forward of its weights if there is none yet, and of the patches if they are targets too,
+ * because all these are floats. In fp32 sums over rows need most; they have at most 1024 parts.
  */
 static int64_t scratch_bytes(const vj_model *m, const vj_config *c)
 {
     const int64_t rows = m->bounds.clips * m->net.grid_tokens, width = m->net.shape.width;
     const int64_t patches = m->net.shape.objective == VJ_OBJECTIVE_PIXEL ? m->net.patch_values : 0;
-    const int64_t copies = rows * (width + patches) * (int64_t)sizeof(uint16_t);
+    const int64_t weights = vj_model_copies_are_brief(m) ? m->net.patch_values : 0;
+    const int64_t copies = (rows * patches + width * (rows > weights ? rows : weights)) * (int64_t)sizeof(uint16_t);
     const int64_t parts = 3 * lesser((rows + 31) / 32, 1024) * width * (int64_t)sizeof(float);
     return vj_precision_of(c) == VJ_BF16 && copies > parts ? copies : parts;
 }
@@ -171,12 +168,11 @@ static int64_t device_buffers(const vj_model *m, const vj_config *c, int data_ra
     const vj_params *ps = &m->net.params;
     const bool feature = m->net.shape.objective == VJ_OBJECTIVE_FEATURE;
     const int64_t cells = feature ? (int64_t)m->net.shape.width * m->net.shape.width : 0;
-    const bool gathers = c->parallel.zero && data_ranks > 1, host = vj_backend_is_host(c->train.backend);
-    const bool rounded = gathers && vj_weights_are_rounded(host, vj_precision_of(c));
-    return rounded_bytes(c, ps->total + (feature ? ps->encoder_total : 0)) +
+    const bool rounded = c->parallel.zero && data_ranks > 1 && m->rounds;
+    return vj_model_rounded_weights(m) * (int64_t)sizeof(uint16_t) +
            vj_weight_gather_packed(ps, feature, rounded) * (int64_t)sizeof(float) +
            (m->by_rows_count + cells) * (int64_t)sizeof(float) +
-           VJ_FRAME_BUFFERS * c->train.microbatch * loader.frames + scratch_bytes(m, c) +
+           vj_model_frame_buffers(m) * c->train.microbatch * loader.frames + scratch_bytes(m, c) +
            (c->parallel.tensor > 1 ? VJ_TENSOR_ROOM_BYTES : 0) + (data_ranks > 1 ? 2 : 1) * (int64_t)TABLES + WORKSPACE;
 }
 
@@ -200,6 +196,9 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     const int64_t word = (int64_t)sizeof(float), tokens = m->net.tokens;
     const vj_params *ps = &m->net.params;
     int64_t slice, first, last;
+    const int64_t beside = lesser(data_ranks, node_ranks / c->parallel.tensor),
+                  nodes = (data_ranks + beside - 1) / beside;
+    m->trained.gradient_is_shared = vj_backend_is_host(c->train.backend) && beside > 1;
     VJ_TRY(sample_masks(m, c, data_ranks));
     VJ_TRY(largest_slice(c, ps, data_ranks, &slice));
     vj_split(c->train.batch / c->train.microbatch, data_ranks, 0, &first, &last);
@@ -214,12 +213,6 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     n->reserve = m->used_bytes;
     n->reserved = m->fixed_bytes + m->arena_bytes;
     n->tables = tokens * (m->net.shape.width + m->net.shape.predictor_width) * word;
-    /*
-     * Each rank of a node sums its part of the gradient, and so touches the gradients of all others
-     * (parallel/gradient_sum.h).
-     */
-    const int64_t beside = lesser(data_ranks, node_ranks / c->parallel.tensor),
-                  nodes = (data_ranks + beside - 1) / beside;
     const int64_t on_the_way = on_the_way_bytes(c, nodes, beside);
     const int64_t of_device = host ? 0 : device_buffers(m, c, data_ranks, loader) + on_the_way;
     const int64_t pass = watch_pass_bytes(m, c, loader);
@@ -228,6 +221,10 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
                        : of_device + beside_device_bytes(m, data_ranks, kept));
     n->messages = nodes > 1 ? BLOCK + (host ? 1 : 2) * on_the_way : 0;
     if (!host && c->parallel.zero) n->messages += on_the_way + on_the_way / nodes; /* parallel/device_gather.c */
+    /*
+     * Each rank of a node sums its part of the gradient, and so touches the gradients of all others
+     * (parallel/gradient_sum.h).
+     */
     n->neighbours = host && beside > 1 ? n->weights / beside * (beside - 1) : 0;
     n->checkpoint = checkpoint_bytes(ps, c, feature, data_ranks, slice);
     n->watch = watch_bytes(m, c, loader) + pass;
@@ -242,18 +239,22 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     return VJ_OK;
 }
 
-vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int node_ranks, vj_loader_bytes loader)
+vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int node_ranks, vj_loader_bytes loader,
+                            int64_t program)
 {
     const int tensor_ranks = (int)c->parallel.tensor;
     const vj_shape shape = vj_shape_from(c);
-    const vj_objective_settings settings = vj_objective_from(c);
+    const int data_ranks = ranks / tensor_ranks;
+    int64_t first, last;
+    vj_split(c->train.batch / c->train.microbatch, data_ranks, 0, &first, &last);
+    const vj_objective_settings settings = vj_objective_from(c, data_ranks, last - first);
     const vj_ragged_bounds bounds = vj_ragged_bounds_from(c, vj_shape_grid(&shape), c->train.microbatch);
     vj_tensor tensor = {.size = tensor_ranks, .sequence = c->parallel.tensor_sequence};
     vj_model *m;
-    *n = (vj_memory){.program = vj_resident_bytes() + PROGRAM_LATER};
-    vj_status status =
-        vj_model_sketch(&m, &shape, &settings, &bounds, tensor_ranks > 1 ? &tensor : NULL, vj_precision_of(c));
-    if (status == VJ_OK) status = add_up(n, m, c, ranks / tensor_ranks, node_ranks, loader);
+    *n = (vj_memory){.program = program + PROGRAM_LATER};
+    vj_status status = vj_model_sketch(&m, &shape, &settings, &bounds, tensor_ranks > 1 ? &tensor : NULL,
+                                       vj_backend_is_host(c->train.backend), vj_precision_of(c));
+    if (status == VJ_OK) status = add_up(n, m, c, data_ranks, node_ranks, loader);
     vj_model_destroy(m);
     return status;
 }

@@ -23,17 +23,18 @@ typedef struct {
     int64_t batches;     /* clips read ahead and being read */
     int64_t checkpoint;  /* buffers that checkpoints are written from, if a copy is needed */
     int64_t watch;   /* the in-run watch (watch.every): features of its clips, on rank 0, and memory of its encoder */
-    int64_t program; /* memory in use at the time of the call, plus an allowance: code, libraries, MPI */
+    int64_t program; /* memory in use before training allocates any, plus an allowance: code, libraries, MPI */
     int64_t all;     /* the sum */
     int64_t device;  /* part of the sum that is memory of a device other than the host, as its allocator counts it */
 } vj_memory;
 
 /**
  * Predict the memory of a run of `config` (checked) on `ranks` ranks, `node_ranks` of them on each node; the layout
- * must be one that can work (layout.h). `loader`: the result of vj_loader_bytes_of(). Not collective.
+ * must be one that can work (layout.h). `loader`: the result of vj_loader_bytes_of(). `program`: memory of the process
+ * before training allocates any, vj_resident_bytes(). Not collective.
  */
 vj_status vj_memory_predict(vj_memory *memory, const vj_config *config, int ranks, int node_ranks,
-                            vj_loader_bytes loader);
+                            vj_loader_bytes loader, int64_t program);
 
 /** Log one line for each part. */
 void vj_memory_log(const vj_memory *memory);

@@ -138,7 +138,7 @@ static vj_status open_reduction(vj_optimizer *o, const vj_config *config, const 
     VJ_TRY(status);
     o->sums_way = vj_gradient_sum_way(reduction);
     float *vector = vj_gradient_sum_vector(reduction);
-    o->adopted = vector != t->gradient;
+    o->adopted = t->gradient_is_shared = vector != t->gradient;
     if (!o->adopted) return VJ_OK;
     vj_device_free(t->be, t->gradient);
     t->gradient = vj_device_adopt(t->be, vector, plan.n * (int64_t)sizeof *vector);

@@ -309,7 +309,8 @@ static vj_status open_everything(pretrainer *t)
     VJ_TRY(vj_agree(t->comm, t->rank == 0 ? vj_loader_check(t->clips, c) : VJ_OK));
     VJ_TRY(vj_run_folder_keep(c, t->comm));
     VJ_TRY(vj_precision_choose(c, t->comm));
-    VJ_TRY(vj_memory_predict(&memory, c, size, vj_place_of(t->comm).local_size, vj_loader_bytes_of(t->clips, c)));
+    VJ_TRY(vj_memory_predict(&memory, c, size, vj_place_of(t->comm).local_size, vj_loader_bytes_of(t->clips, c),
+                             vj_resident_bytes()));
     vj_memory_log(&memory);
     VJ_TRY(vj_step_open(&t->step, c, t->comm));
     VJ_TRY(vj_agree(t->comm, vj_model_reserve(t->step->model, memory.reserve)));

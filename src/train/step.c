@@ -33,7 +33,8 @@ static vj_status open_step(vj_step *s)
     VJ_TRY(vj_tensor_use_device(s->tensor, s->be, &s->layout));
 
     const vj_shape shape = vj_shape_from(c);
-    const vj_objective_settings settings = vj_objective_from(c);
+    const vj_objective_settings settings =
+        vj_objective_from(c, s->layout.data_size, (s->last - s->first) / c->train.microbatch);
     const vj_grid grid = vj_shape_grid(&shape);
     const vj_ragged_bounds bounds = vj_ragged_bounds_from(c, grid, c->train.microbatch);
     VJ_TRY(vj_model_create(&s->model, &shape, &settings, &bounds, s->tensor, s->be));
@@ -84,7 +85,8 @@ vj_status vj_step_touch(vj_step *s, int64_t number, vj_step_needs *needs)
     for (int64_t at = s->first; at < s->last; at += clips) {
         VJ_TRY(vj_masks_sample(&s->lists, s->config, s->model->net.grid, number, number * s->config->train.batch + at,
                                clips));
-        const int64_t bytes = vj_model_activations(s->model, &s->lists);
+        const bool accumulate = at > s->first && !s->optimizer->reproducible;
+        const int64_t bytes = vj_model_activations(s->model, &s->lists, accumulate);
         if (bytes > needs->activation_bytes) needs->activation_bytes = bytes;
         needs->flops += vj_step_flops(&s->model->net, &s->lists);
     }

@@ -52,7 +52,8 @@ print('top-1', *top1)
 assert numpy.abs(numpy.subtract(*top1)).sum() <= near * 100 / 12 + 1e-9, top1
 PYTHON
 
-# The watch of a run: of weights on one rank, and of slices that two ranks have gathered.
+# The watch of a run: of weights on one rank, of weights whose bf16 copies are made block by block (one microbatch a rank), and of
+# slices that two ranks have gathered.
 watched() { # RANKS DIR BACKEND [ARGS]
     local ranks=$1 dir=$2 backend=$3
     shift 3
@@ -63,14 +64,17 @@ watched() { # RANKS DIR BACKEND [ARGS]
 }
 watched 1 seen_cpu cpu
 watched 1 seen cuda
+watched 2 seen_blocks cuda
 watched 2 seen_zero cuda --set parallel.zero=1
-"$bin/vjepa-inspect" --compare seen seen_zero >compare.log || fail "seen and seen_zero: $(tail -n 3 compare.log)"
+for other in seen_blocks seen_zero; do
+    "$bin/vjepa-inspect" --compare seen $other >compare.log || fail "seen and $other: $(tail -n 3 compare.log)"
+done
 /usr/bin/python3 - <<'PYTHON' || fail "the watch sees something else"
 import csv
 seen = [[row[name] for row in csv.DictReader(open(f'{run}/metrics.csv')) for name in ('watch_knn', 'watch_probe') if row[name]]
-        for run in ('seen_cpu', 'seen', 'seen_zero')]
+        for run in ('seen_cpu', 'seen', 'seen_blocks', 'seen_zero')]
 print(*seen)
-assert len(seen[1]) == 6 and seen[1] == seen[2], seen
+assert len(seen[1]) == 6 and seen[1] == seen[2] == seen[3], seen
 assert len(seen[0]) == 6 and all(abs(float(x) - float(y)) < 2.5 * 100 / 12 for x, y in zip(*seen[:2])), seen  # two clips of twelve
 PYTHON
 finish

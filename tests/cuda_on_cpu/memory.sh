@@ -34,6 +34,10 @@ check() { # NAME NODESxRANKS [ARGS]
 check one 1x1 --set train.precision=bf16
 check recompute 1x1 --set train.precision=fp32 --set train.recompute=block
 check two 1x2 --set train.precision=fp32
+# One microbatch a step: activations are in memory of the gradient and of bf16 copies, whose place depends on the layout.
+check copies 1x2 --set train.precision=bf16
+check copies_block 1x1 --set train.precision=bf16 --set train.batch=2 --set train.recompute=block
+check copies_tensor 1x2 --set train.precision=bf16 --set train.batch=2 --set parallel.tensor=2
 check zero 1x2 --set train.precision=bf16 --set parallel.zero=1
 check tensor 1x2 --set train.precision=bf16 --set parallel.tensor=2
 check nodes 2x1 --set train.precision=bf16 --set parallel.zero=1

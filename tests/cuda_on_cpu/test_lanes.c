@@ -92,7 +92,7 @@ static void frames_travel_beside_kernels(void **state)
     vj_frame_room room;
     vj_clip_view views[CLIPS] = {0};
     static float got[CLIPS * BYTES];
-    assert_int_equal(vj_frame_room_open(&room, be, CLIPS, BYTES), VJ_OK);
+    assert_int_equal(vj_frame_room_open(&room, be, CLIPS, BYTES, VJ_FRAME_BUFFERS), VJ_OK);
     uint8_t *frames = vj_host_alloc(be, MICROBATCHES * values);
     float *pixels = vj_device_alloc(be, MICROBATCHES * values * (int64_t)sizeof *pixels);
     for (int step = 0; step < 2; step++) {

@@ -46,6 +46,9 @@ bits=(--set train.precision=bf16 --set parallel.reduction=reproducible --set tra
 EMU_DEVICES=4 train 1 one cuda "${bits[@]}"
 EMU_DEVICES=4 train 2 two cuda "${bits[@]}"
 same one two
+# With one microbatch each: bf16 copies of weights are made block by block, and activations are in memory lent to them.
+EMU_DEVICES=4 train 4 four cuda "${bits[@]}"
+same one four
 grep -q 'sums: from GPU to GPU' two.log || fail "two ranks do not sum from GPU to GPU: $(grep -i sums two.log)"
 EMU_DEVICES=2 train 4 zero cuda "${bits[@]}" --set parallel.zero=1
 same one zero

@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 NETWORKS = {"L224": (1024, 24, 16, 224, 24), "H224": (1280, 32, 16, 224, 24), "H384": (1280, 32, 16, 384, 10)}
+DEVICE = "cuda"
 PREDICTOR_WIDTH, PREDICTOR_DEPTH, FRAMES = 384, 12, 16
 WARM_UPS, STEPS = 3, 10
 
@@ -78,14 +79,10 @@ def pick(x, index):
     return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 
-def main():
-    name, recompute = sys.argv[1], sys.argv[2] == "block"
-    counts = [int(n) for n in sys.argv[3:7]]
+def make_step(name, recompute, counts):
     width, depth, heads, crop, batch = NETWORKS[name]
     tokens = FRAMES // 2 * (crop // 16) ** 2
-    torch.set_float32_matmul_precision("high")
-    torch.manual_seed(0)
-    with torch.device("cuda"):
+    with torch.device(DEVICE):
         encoder = Encoder(width, depth, heads, tokens, recompute)
         target_encoder = Encoder(width, depth, heads, tokens, False).requires_grad_(False)
         predictor = Predictor(width, heads, tokens, recompute)
@@ -97,7 +94,7 @@ def main():
     average, averaged = list(target_encoder.parameters()), list(encoder.parameters())
 
     def step():
-        with torch.autocast("cuda", torch.bfloat16):
+        with torch.autocast(DEVICE, torch.bfloat16):
             with torch.no_grad():
                 goal = target_encoder.stack(target_encoder.embed(clips))
                 goal = F.layer_norm(goal.float(), (width,))
@@ -111,18 +108,30 @@ def main():
         optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             torch._foreach_lerp_(average, averaged, 0.002)
-        return loss.item()
+        return loss
 
+    return step
+
+
+def arguments():
+    return sys.argv[1], sys.argv[2] == "block", [int(n) for n in sys.argv[3:7]]
+
+
+def main():
+    name, batch = sys.argv[1], NETWORKS[sys.argv[1]][4]
+    torch.set_float32_matmul_precision("high")
+    torch.manual_seed(0)
+    step = make_step(*arguments())
     began = time.perf_counter()
     for _ in range(WARM_UPS):
-        step()
+        step().item()
     print(f"PyTorch {torch.__version__} on {torch.cuda.get_device_name()}: warm-up took {time.perf_counter() - began:.1f} s")
     torch.cuda.reset_peak_memory_stats()
     seconds = []
     for _ in range(STEPS):
         torch.cuda.synchronize()
         began = time.perf_counter()
-        loss = step()
+        loss = step().item()
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
     print(
@@ -132,4 +141,5 @@ def main():
     )
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -162,7 +162,7 @@ static vj_status open_network(trainer *t)
 {
     const vj_config *c = &t->config;
     const vj_shape shape = vj_shape_from(c);
-    const vj_objective_settings objective = vj_objective_from(c);
+    const vj_objective_settings objective = vj_objective_from(c, 1, 1);
     const vj_grid grid = vj_shape_grid(&shape);
     const vj_ragged_bounds bounds = vj_ragged_bounds_from(c, grid, c->train.microbatch);
     VJ_TRY(vj_model_create(&t->model, &shape, &objective, &bounds, NULL, t->be));

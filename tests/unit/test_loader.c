@@ -437,7 +437,8 @@ static void test_device(void **state)
             vj_clips *clips = make_store(name, CLIPS, codec ? jpeg : raw);
             run_with(&plain, clips, &config, 0, 0, BATCH);
             assert_int_equal(vj_backend_open(&be, backends[b], VJ_FP32, 2), VJ_OK);
-            assert_int_equal(vj_frame_room_open(&room, be, BATCH, vj_clips_largest_bytes(clips)), VJ_OK);
+            assert_int_equal(vj_frame_room_open(&room, be, BATCH, vj_clips_largest_bytes(clips), VJ_FRAME_BUFFERS),
+                             VJ_OK);
             float *device = vj_device_alloc(be, sizeof pixels);
             assert_int_equal(vj_loader_start_training(&loader, clips, &config, be, 0, STEPS, 0, BATCH), VJ_OK);
             for (int64_t step = 0; step < STEPS; step++) {

@@ -65,13 +65,14 @@ static void draw_lists(vj_mask_lists *lists)
     }
 }
 
-static void open_fixture_in(fixture *f, vj_precision precision, const vj_shape *shape, vj_objective_settings settings)
+static void open_fixture_on(fixture *f, const char *backend, vj_precision precision, const vj_shape *shape,
+                            vj_objective_settings settings)
 {
     const vj_grid grid = vj_shape_grid(shape);
     const int64_t N = vj_grid_tokens(grid), rows = MASKS * CLIPS * N;
     const vj_ragged_bounds bounds = {MASKS, CLIPS, rows, rows, rows};
     *f = (fixture){0};
-    assert_int_equal(vj_backend_open(&f->be, "cpu", precision, 1), VJ_OK);
+    assert_int_equal(vj_backend_open(&f->be, backend, precision, 1), VJ_OK);
     assert_int_equal(vj_model_create(&f->model, shape, &settings, &bounds, NULL, f->be), VJ_OK);
     vj_model_init_weights(f->model, VJ_INIT_FAN_IN, 0, 5);
     assert_int_equal(vj_mask_lists_create(&f->lists, MASKS, CLIPS, (int)N), VJ_OK);
@@ -85,7 +86,7 @@ static void open_fixture_in(fixture *f, vj_precision precision, const vj_shape *
 
 static void open_fixture(fixture *f, const vj_shape *shape, vj_objective_settings settings)
 {
-    open_fixture_in(f, VJ_FP32, shape, settings);
+    open_fixture_on(f, "cpu", VJ_FP32, shape, settings);
 }
 
 static void close_fixture(fixture *f)
@@ -285,7 +286,7 @@ static float *gradient_in(vj_precision precision, const vj_shape *shape, vj_obje
                           int64_t *n)
 {
     fixture f;
-    open_fixture_in(&f, precision, shape, settings);
+    open_fixture_on(&f, "cpu", precision, shape, settings);
     *loss = whole(&f);
     *n = f.model->net.params.total;
     float *g = copy_gradient(&f);
@@ -309,6 +310,57 @@ static void recomputed_blocks_give_the_same_bits(void **state)
             assert_true(loss[0] == loss[r]);
         }
         for (int r = 0; r < 3; r++) free(g[r]);
+    }
+}
+
+/* Compute the gradient, and the loss behind it, of the second of two microbatches. Set the bytes of its activations. */
+static float *second_gradient(const char *backend, vj_precision precision, const vj_shape *shape,
+                              vj_objective_settings settings, int64_t *bytes)
+{
+    fixture f;
+    open_fixture_on(&f, backend, precision, shape, settings);
+    const int64_t n = f.model->net.params.total;
+    whole(&f);
+    const float loss = (float)whole(&f);
+    float *g = vj_calloc(n + 1, sizeof *g);
+    assert_non_null(g);
+    vj_download(f.be, g, f.model->trained.gradient, n * (int64_t)sizeof *g);
+    assert_int_equal(vj_sync(f.be), VJ_OK);
+    g[n] = loss;
+    *bytes = f.model->used_bytes + vj_model_rounded_weights(f.model) * (int64_t)sizeof(uint16_t);
+    close_fixture(&f);
+    return g;
+}
+
+/* Check that activations give the same bits if they share memory, with one another and with the gradient and the copies
+ * of weights, and that less memory is needed. */
+static void shared_memory_changes_no_bits(void **state)
+{
+    (void)state;
+    const char *chosen = getenv("VJ_TEST_BACKEND"), *names[] = {chosen ? chosen : "cpu", chosen ? NULL : "strict"};
+    vj_shape shape[2] = {feature_shape, feature_shape};
+    shape[1].objective = VJ_OBJECTIVE_PIXEL;
+    for (int variant = 0; variant < 2 * 2 * 3 * 2; variant++) {
+        const char *name = names[variant % 2];
+        const vj_precision precision = variant / 2 % 2 ? VJ_BF16 : VJ_FP32;
+        const vj_shape *of = &shape[variant / 12];
+        vj_objective_settings s = {.loss_exp = 2, .reg_coeff = 0.5, .recompute = (vj_recompute)(variant / 4 % 3)};
+        float *g[3];
+        int64_t bytes[3];
+        if (!name) continue;
+        for (int i = 0; i < 3; i++) {
+            s.separate = i == 0;
+            s.microbatches = i == 2;
+            g[i] = second_gradient(name, precision, of, s, &bytes[i]);
+        }
+        vj_network net;
+        vj_network_describe(&net, of, 0, NULL);
+        const size_t compared = (size_t)(net.params.total + 1) * sizeof(float);
+        const bool copies = strcmp(name, "cuda") == 0 && precision == VJ_BF16 && of == &shape[0];
+        for (int i = 1; i < 3; i++) assert_memory_equal(g[0], g[i], compared);
+        assert_true(bytes[1] < bytes[0] && (!copies || bytes[2] < bytes[1]));
+        vj_network_release(&net);
+        for (int i = 0; i < 3; i++) free(g[i]);
     }
 }
 
@@ -486,9 +538,9 @@ static float *encoder_gradient(bool picked)
                                .rstd = vj_device_alloc(f.be, rows * float_bytes)};
     const vj_trainable *t = &f.model->trained;
     const vj_gradient_hook nobody = {0};
-    vj_network_encode(net, f.be, (vj_weights){t->weights, NULL}, f.model->table, &memory, &e);
-    vj_network_backward(net, f.be, (vj_weights){t->weights, NULL}, t->gradient, &memory, &scratch, &e, e.features.data,
-                        0, &nobody);
+    vj_network_encode(net, f.be, (vj_weights){.exact = t->weights}, f.model->table, &memory, &e);
+    vj_network_backward(net, f.be, (vj_weights){.exact = t->weights}, t->gradient, &memory, &scratch, &e,
+                        e.features.data, 0, &nobody);
     float *g = copy_gradient(&f);
     vj_stack_memory_release(&memory);
     free(index);
@@ -544,13 +596,15 @@ static void the_encoder_runs_on_the_device(void **state)
     free(first), free(pixels);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packing_changes_nothing),
         cmocka_unit_test(gradient_is_the_slope),
         cmocka_unit_test(the_hook_tells_what_is_final),
         cmocka_unit_test(recomputed_blocks_give_the_same_bits),
+        cmocka_unit_test(shared_memory_changes_no_bits),
         cmocka_unit_test(bf16_is_close),
         cmocka_unit_test(kept_memory_is_as_stated),
         cmocka_unit_test(own_rows_are_all_rows),

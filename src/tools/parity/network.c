@@ -71,7 +71,7 @@ static bool upload_weights(vj_parity_network *n, vj_fixture *f, const char *grou
 
 static bool read_settings(vj_fixture *f, vj_objective objective, vj_objective_settings *settings)
 {
-    *settings = (vj_objective_settings){.loss_exp = 2, .normalise_pixels = 1};
+    *settings = (vj_objective_settings){.loss_exp = 2, .normalise_pixels = 1, .separate = true};
     return objective == VJ_OBJECTIVE_PIXEL || (vj_fixture_numbers(f, "/", "loss_exp", &settings->loss_exp, 1) &&
                                                vj_fixture_numbers(f, "/", "reg_coeff", &settings->reg_coeff, 1));
 }

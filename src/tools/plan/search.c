@@ -134,13 +134,13 @@ static vj_status add_all(search *s)
 /* ------------------------------------------------------------------------------------------------ fitting */
 
 /* Return whether a similar layout did not fit that needs no more memory: on as many nodes or more, with no larger
- * microbatch. */
+ * microbatch; and with one microbatch a rank and step if this one has one, which saves memory (model/model.c). */
 static bool known_to_fail(const search *s, const vj_train_layout *l)
 {
     for (int64_t i = 0; i < s->failures; i++) {
         const vj_train_layout *f = &s->failed[i];
         if (f->node_ranks == l->node_ranks && f->tensor == l->tensor && f->zero == l->zero &&
-            f->microbatch <= l->microbatch && f->nodes >= l->nodes)
+            f->microbatch <= l->microbatch && f->nodes >= l->nodes && (l->microbatches > 1 || f->microbatches == 1))
             return true;
     }
     return false;
@@ -165,7 +165,7 @@ static void set_least_bytes(const search *s, vj_train_layout *l)
 }
 
 /* Return whether a needs less memory than b. If the bounds of set_least_bytes() are equal, the microbatch decides,
- * because all other memory grows with it. */
+ * because most other memory grows with it. */
 static bool needs_less(const vj_train_layout *a, const vj_train_layout *b)
 {
     const double of_a = a->node_bytes + a->gpu_bytes, of_b = b->node_bytes + b->gpu_bytes;
