@@ -18,7 +18,7 @@ esac
 END_OF_SCRIPT
 script cmake <<'END_OF_SCRIPT'
 case $1 in
---build) cp "$(dirname "$0")/gpu-check" "$2/gpu-check"; exit "${CMAKE_CODE:-0}" ;;
+--build) cp "$(dirname "$0")/gpu-check" "$2/gpu-check"; [ "${CXX:-}" = g++-13 ] || exit "${CMAKE_CODE:-0}" ;;
 -S) mkdir -p "$4"; echo "configured for $6"; [ "${CMAKE_CODE:-0}" = 0 ] || echo 'error: this does not compile' ;;
 esac
 END_OF_SCRIPT
@@ -26,6 +26,10 @@ script gpu-check <<'END_OF_SCRIPT'
 echo "did $*, wgmma: ${VJ_WGMMA:-all}, products: ${VJ_PRODUCTS:-all}"
 [ "$1" != step ] || echo "tokens a clip: 1 context 2 target of $2"
 [ "$1" != "${FAILS:-}" ] || exit 1
+if [ "$1" = "${CRASHES%%:*}" ] && [ "${VJ_WGMMA:-all}" != "${CRASHES#*:}" ]; then
+    echo "vjepa: somewhere: cuda: ${CUDA_LAUNCH_BLOCKING:+attention_forward: }an illegal address was encountered"
+    exit 1
+fi
 [ "$1" != "${LATE:-}" ] || exit 124
 [ "$1" != trial ] || [ "${VJ_WGMMA:-all}" = "${WORKS:-all}" ] || exit "${TRIAL_CODE:-3}"
 END_OF_SCRIPT
@@ -35,12 +39,13 @@ case $1 in
 *) echo "peer of $2 with $4 $5 and ${LD_LIBRARY_PATH-no path}" ;;
 esac
 END_OF_SCRIPT
-script compute-sanitizer <<<'exec "${@: -3}"'
+script compute-sanitizer <<<'while [[ $1 != */gpu-check ]]; do shift; done; exec "$@"'
 script ncu <<<'echo "profiled ${*: -2}"'
-ready() { # CODE [NAME=VALUE...]: run it, into ./out
+parts=()
+ready() { # CODE [NAME=VALUE...]: run it, into ./out, all or ${parts[@]}
     local want=$1 code=0
     shift
-    env PATH="$PWD/tools:/usr/bin:/bin" "$@" bash "$source_dir/tests/gpu/run.sh" out >run.log 2>&1 || code=$?
+    env PATH="$PWD/tools:/usr/bin:/bin" "$@" bash "$source_dir/tests/gpu/run.sh" out "${parts[@]}" >run.log 2>&1 || code=$?
     [ $code = "$want" ] || fail "$*: exit code $code, expected $want: $(cat run.log)"
 }
 kernels=(linear attention layernorm gelu losses adamw rows clips sums probes)
@@ -71,7 +76,22 @@ for works in products none; do # the GPU is lost by the trial of more than that
     ready 1 WORKS=$works
     all_there trial 3
     grep -q "^did model, wgmma: $works," out/correct.txt || fail "not run with VJ_WGMMA=$works: $(cat out/correct.txt)"
+    grep -A 1 '^==== trial under memcheck$' out/sanitizers.txt | grep -q '^did trial, wgmma: all,' || fail "memcheck has not seen the trial: $(cat out/sanitizers.txt)"
 done
+for works in products none; do # a step fails but for less of wgmma: it is measured with that, and the message names the kernel
+    ready 1 CRASHES=step:$works TORCH=1
+    all_there step 1
+    for network in L224 H224 H384; do
+        [ "$(sed -n "s/^step $network with VJ_WGMMA=\(.*\): exit code 0, .*/\1/p" out/summary.txt)" = $works ] || fail "no other measurement: $(cat out/summary.txt)"
+    done
+    grep -q 'cuda: attention_forward: ' out/steps.txt || fail "no kernel is named: $(cat out/steps.txt)"
+    grep -q '^peer of L224 with 1 2 ' out/peer.txt || fail "no tokens for PyTorch: $(cat out/peer.txt)"
+done
+parts=('^racecheck|peer|ncu') # only some, in a second call
+ready 0 TORCH=1
+[ "$(sed 's/:.*//' out/summary.txt | tr '\n' ' ')" = "build trial peer H384 peer L224 peer H224 racecheck racecheck with wgmma ncu tiles_|simple_|wgmma_(for|back)ward ncu tile_kernel|wgmma_kernel|gemm|nvjet|cutlass " ] ||
+    fail "not the parts that were asked for: $(cat out/summary.txt)"
+parts=()
 ready 1 TRIAL_CODE=1 WORKS=none # wrong results: the backend goes without by itself
 all_there trial 1
 grep -q '^did model, wgmma: all,' out/correct.txt || fail "wgmma was left out: $(cat out/correct.txt)"
@@ -79,6 +99,13 @@ ready 2 TRIAL_CODE=2 WORKS=none
 grep -q '^did trial' run.log || fail "what the GPU lacks is not shown: $(cat run.log)"
 ready 0 CAPABILITY='not a field'
 grep -q '^configured for GPU_ARCHITECTURES=$' out/machine.txt || fail "not built for all GPUs: $(cat out/machine.txt)"
+printf '#!/bin/bash\necho 14.2.0\n' >tools/g++
+for tool in g++-13 gcc-13 g++-12; do cp tools/g++ tools/$tool; done
+chmod +x tools/g*
+ready 0 CMAKE_CODE=1 # an older compiler does it
+all_there
+grep -q '^build by g++-13: exit code 0' out/summary.txt || fail "not built by the older compiler: $(cat out/summary.txt)"
+rm tools/g++* tools/gcc*
 ready 1 CMAKE_CODE=1
 grep -q 'error: this does not compile' run.log || fail "the compiler's error is not shown: $(cat run.log)"
 rm tools/nvidia-smi

@@ -27,12 +27,20 @@ enum {
     MOST_COLUMNS = 256,
     MOST_SHARED = 227 << 10,
     MOST_BYTES = (1 << 20) - 1, /* of a phase */
-    ALL_REGISTERS = 64 << 10    /* of a multiprocessor */
+    ALL_REGISTERS = 64 << 10,   /* of a multiprocessor */
+    MOST_REGISTERS = 255        /* of a thread at first */
 };
 
 /* ---------------------------------------------------------------------------------------------- registers */
 
 std::vector<int> owned; /* registers of each thread, since the first of them changed their number */
+
+/* Registers with which each thread of the block starts. A block never has more than these together. */
+int registers_at_first()
+{
+    const int share = ALL_REGISTERS / threads_of_block() / 8 * 8;
+    return share < MOST_REGISTERS ? share : MOST_REGISTERS;
+}
 
 /* Registers of the block, if all threads of warp group `group` have `number`. */
 int registers_if(size_t group, int number)
@@ -158,14 +166,14 @@ uint32_t shared_address(const void *in_shared)
 
 void set_registers(int number, bool more)
 {
-    const int t = thread_of_block(), at_first = ALL_REGISTERS / threads_of_block() / 8 * 8;
-    if (owned.empty()) owned.assign((size_t)threads_of_block(), at_first < 255 ? at_first : 255);
+    const int t = thread_of_block(), all = threads_of_block() * registers_at_first();
+    if (owned.empty()) owned.assign((size_t)threads_of_block(), registers_at_first());
     int *const mine = &owned[(size_t)t];
     if (number % 8 || number < 24 || number > 256 || (more ? number < *mine : number > *mine))
         give_up("setmaxnreg with a number of registers that it does not allow");
     if (more)
         wait_for("for registers that other warp groups give up, line", 0,
-                 [=] { return registers_if((size_t)t / GROUP, number) <= ALL_REGISTERS; });
+                 [=] { return registers_if((size_t)t / GROUP, number) <= all; });
     *mine = number;
 }
 
@@ -343,12 +351,13 @@ void read_operand(float *to, int width, uint64_t descriptor, bool transposed)
 
 /*
  * EMU_BROKEN=wgmma: products leave out the last of their depth, for tests of what notices that; wgmma_registers: those
- * with an operand in registers.
+ * with an operand in registers; wgmma_shared: the others.
  */
 int depth_used(bool registers)
 {
     const char *broken = getenv("EMU_BROKEN");
-    const bool here = broken && (strcmp(broken, "wgmma") == 0 || (registers && strcmp(broken, "wgmma_registers") == 0));
+    const bool here =
+        broken && (strcmp(broken, "wgmma") == 0 || strcmp(broken, registers ? "wgmma_registers" : "wgmma_shared") == 0);
     return here ? DEPTH - 1 : DEPTH;
 }
 

@@ -164,6 +164,7 @@ enum mistake {
     NO_INIT_FENCE,
     NO_TURN,
     KEEPS_REGISTERS,
+    KEEPS_SOME_REGISTERS, /* they would fit in the multiprocessor, but the block has not so many */
     NO_PROXY_FENCE,
     OVERWRITES_REGISTERS
 };
@@ -248,7 +249,7 @@ template <mistake m> static void two_in_turn(float *out, vj_tensor_map a, vj_ten
     if (group >= 0)
         take_registers<240>();
     else if (m != KEEPS_REGISTERS)
-        give_registers<24>();
+        give_registers<m == KEEPS_SOME_REGISTERS ? 32 : 24>();
     for (int step = 0; step < 2 * STEPS && threadIdx.x == 0; step++) {
         const int at = step % PLACES;
         phase_wait(&s.empty[at], (step / PLACES + 1) % 2, nullptr);
@@ -487,10 +488,15 @@ int main(int argc, char **argv)
     const struct {
         const char *name;
         void (*program)(const char *name, bool wrong);
-    } programs[] = {{"missing_copy_wait", copy_wait_missing},     {"staging_overwritten", staging_overwritten},
-                    {"missing_turn", two_groups<NO_TURN>},        {"registers_kept", two_groups<KEEPS_REGISTERS>},
-                    {"read_too_early", read_too_early},           {"missing_stream_wait", stream_wait_missing},
-                    {"host_touches_device_memory", host_touches}, {"used_after_free", used_after_free}};
+    } programs[] = {{"missing_copy_wait", copy_wait_missing},
+                    {"staging_overwritten", staging_overwritten},
+                    {"missing_turn", two_groups<NO_TURN>},
+                    {"registers_kept", two_groups<KEEPS_REGISTERS>},
+                    {"some_registers_kept", two_groups<KEEPS_SOME_REGISTERS>},
+                    {"read_too_early", read_too_early},
+                    {"missing_stream_wait", stream_wait_missing},
+                    {"host_touches_device_memory", host_touches},
+                    {"used_after_free", used_after_free}};
     for (const auto &p : programs)
         if (strcmp(name, p.name) == 0) {
             p.program(name, wrong);

@@ -154,7 +154,9 @@ static vj_status open_gpu(trainer *t)
             printf("products %-10s %8.1f TFLOP/s (%s)\n", rates[i].name, 1e-3 * rates[i].gflops, rates[i].detail);
         VJ_TRY(vj_backend_set_products(t->be, rates[vj_product_rates_pick(rates, count)].name));
     }
-    printf("%s, products %s\n", vj_backend_describe(t->be), vj_backend_products(t->be));
+    vj_kernels kernels;
+    vj_backend_kernels(t->be, &kernels);
+    printf("%s, products %s (%s)\n", vj_backend_describe(t->be), vj_backend_products(t->be), kernels.library);
     return VJ_OK;
 }
 

@@ -16,7 +16,7 @@ int gpu_trial(void)
     printf("%s\n", vj_backend_describe(be));
     if (vj_products_present("wgmma")) {
         const bool multiplies = vj_backend_set_products(be, "wgmma") == VJ_OK;
-        const vj_cuda_wgmma *how = multiplies ? vj_cuda_attention_wgmma(be) : NULL;
+        const vj_cuda_wgmma *how = vj_cuda_attention_wgmma(be);
         printf("products by wgmma: %s\n", multiplies ? "right" : "WRONG");
         good = multiplies;
         for (int i = 0; i < 3 && vj_cuda_wgmma_wanted() == VJ_WGMMA_ALL; i++) {

@@ -48,7 +48,8 @@ enum { EIGHT_ROWS_BYTES = 8 * 64 * 2 }; /* eight rows of 64 bf16 elements of an 
  * Registers of a thread in a block of three warp groups. Each thread starts with 168, the most that 384 threads can
  * have. One group loads tiles and two multiply: 40 + 2 * 232 = 3 * 168.
  */
-enum { PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232 };
+enum { PRODUCER_REGISTERS = 40, CONSUMER_REGISTERS = 232, REGISTERS_AT_FIRST = 168 };
+static_assert(PRODUCER_REGISTERS + 2 * CONSUMER_REGISTERS <= 3 * REGISTERS_AT_FIRST, "a group would wait for ever");
 
 /*
  * Reduce, or increase, the registers of each thread of a warp group to `registers`, a multiple of 8 from 24 to 256. All

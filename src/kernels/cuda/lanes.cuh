@@ -212,34 +212,35 @@ static inline int64_t rows_of_part(int64_t R)
 
 /*
  * Sum the columns of `partial` [parts, columns] in double: columns below `split` go to first[column], the others to
- * second[column - split]. A block has 32 columns; each of its 8 warps takes every eighth part, then the warps' sums are
- * added.
+ * second[column - split]. A block has 32 columns; each of its warps takes every 32nd part, then the warps' sums are
+ * added. There are few blocks, which mostly wait for memory: so they have as many warps as a block can have.
  */
+enum { TOTAL_WARPS = 32, TOTAL_THREADS = TOTAL_WARPS * WARP };
 struct totals_shared {
-    double sum[WARPS][WARP];
+    double sum[TOTAL_WARPS][WARP];
 };
 template <class Out, class T>
-__global__ void __launch_bounds__(THREADS) totals_kernel(Out *first, Out *second, int64_t split, const T *partial,
-                                                         int64_t parts, int64_t columns, int accumulate)
+__global__ void __launch_bounds__(TOTAL_THREADS) totals_kernel(Out *first, Out *second, int64_t split, const T *partial,
+                                                               int64_t parts, int64_t columns, int accumulate)
 {
     totals_shared &s = shared<totals_shared>();
     const int64_t column = (int64_t)blockIdx.x * WARP + lane_of_warp();
     double sum = 0;
     if (column < columns)
-        for (int64_t p = warp_of_block(); p < parts; p += WARPS) sum += (double)partial[p * columns + column];
+        for (int64_t p = warp_of_block(); p < parts; p += TOTAL_WARPS) sum += (double)partial[p * columns + column];
     s.sum[warp_of_block()][lane_of_warp()] = sum;
     __syncthreads();
     if (warp_of_block() > 0 || column >= columns) return;
     Out *to = column < split ? first + column : second + (column - split);
     double all = accumulate ? (double)*to : 0.0;
-    for (int w = 0; w < WARPS; w++) all += s.sum[w][lane_of_warp()];
+    for (int w = 0; w < TOTAL_WARPS; w++) all += s.sum[w][lane_of_warp()];
     *to = (Out)all;
 }
 template <class Out, class T>
 void totals_of_parts(vj_backend *be, const char *what, Out *first, Out *second, int64_t split, const T *partial,
                      int64_t parts, int64_t columns, int accumulate)
 {
-    launch_blocks(be, what, totals_kernel<Out, T>, dim3((unsigned)groups_of(columns, WARP)), THREADS,
+    launch_blocks(be, what, totals_kernel<Out, T>, dim3((unsigned)groups_of(columns, WARP)), TOTAL_THREADS,
                   sizeof(totals_shared), first, second, split, partial, parts, columns, accumulate);
 }
 

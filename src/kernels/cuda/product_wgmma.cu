@@ -38,6 +38,7 @@ template <work W, ends E> constexpr int stages = E != STRIPS ? 5 : W == TOGETHER
 /* Registers of a thread that loads, and of one that multiplies. */
 template <work W> constexpr int loading = W == TOGETHER ? PRODUCER_REGISTERS : 24;
 template <work W> constexpr int multiplying = W == TOGETHER ? CONSUMER_REGISTERS : 240;
+static_assert(loading<IN_TURN> + CONSUMERS * multiplying<IN_TURN> <= 3 * REGISTERS_AT_FIRST, "as in hopper.h");
 template <work W, int WIDE> constexpr int strips = W == TOGETHER ? 1 : (WIDE / STRIP_COLUMNS) * heights<W>;
 
 /*
@@ -574,7 +575,7 @@ cudaError_t vj_cuda_wgmma_product(cudaStream_t stream, const vj_product *product
     const cudaError_t error = launch_it(stream, &g, a_width, b_width, t, how);
     if (error == cudaSuccess && parts > 1) return vj_cuda_finish(stream, product, scratch, parts, 0, product->M);
     if (error == cudaSuccess && sums)
-        return launch(totals_kernel<float, float>, dim3((unsigned)groups_of(g.N, WARP)), dim3(THREADS),
+        return launch(totals_kernel<float, float>, dim3((unsigned)groups_of(g.N, WARP)), dim3(TOTAL_THREADS),
                       sizeof(totals_shared), stream, product->sums, product->sums, g.N, scratch,
                       groups_of(g.M, ROWS) * GROUP_WARPS, g.N, (int)product->add_to_sums);
     return error;

@@ -8,7 +8,7 @@
  *   wgmma     only own kernels, by wgmma for products that fill its tiles
  *   cublaslt  the library for all products that it can do
  *
- * With own or wgmma, attention too is computed by wgmma if the device has it (attention.cu asks for the choice).
+ * But with mma, attention too is computed by wgmma if the device has it (attention.cu asks for the choice).
  *
  * Own kernels give a row the same bits whatever the other rows are. The library chooses an algorithm by the number of
  * rows, and `own` chooses a kernel by it, so with these a row's bits depend on the number of rows. If a result must not
@@ -56,7 +56,7 @@ struct vj_cuda_products {
     /* wgmma multiplies bf16, so it is tried when it is first needed in bf16. */
     enum { NOT_ASKED, NO_WGMMA, NOT_TRIED, HAS_WGMMA } has_wgmma;
     vj_cuda_wgmma wgmma;
-    char no_wgmma[200]; /* why not */
+    char no_wgmma[256]; /* why not */
     void *library;
     char failure[160]; /* why there is no library */
     vj_lt_functions lt;
@@ -191,15 +191,13 @@ bool vj_cuda_has_wgmma(vj_backend *be)
 void vj_cuda_set_precision(vj_backend *be)
 {
     vj_cuda_products *p = products_of(be);
-    const bool wanted = p->who == OWN || p->who == WGMMA;
-    if (wanted && !vj_cuda_has_wgmma(be) && p->who == WGMMA) p->who = MMA; /* a warning has told why */
+    if (p->who != MMA && !vj_cuda_has_wgmma(be) && p->who == WGMMA) p->who = MMA; /* a warning has told why */
 }
 
 const vj_cuda_wgmma *vj_cuda_attention_wgmma(const vj_backend *be)
 {
     const vj_cuda_products *p = products_of(be);
-    const bool wanted = p->who == OWN || p->who == WGMMA;
-    return wanted && p->has_wgmma == HAS_WGMMA && p->wgmma.attends ? &p->wgmma : NULL;
+    return p->who != MMA && p->wgmma.attends ? &p->wgmma : NULL;
 }
 
 vj_status vj_cuda_use_products(vj_backend *be, const char *name)
@@ -212,7 +210,7 @@ vj_status vj_cuda_use_products(vj_backend *be, const char *name)
                             "products by cublaslt: %s. Load the module of CUDA 13, name the file in VJEPA_CUBLASLT, or "
                             "let own kernels multiply (train.products=own)",
                             p->failure);
-        if ((who == OWN || who == WGMMA) && !vj_cuda_has_wgmma(be) && who == WGMMA)
+        if (who != MMA && !vj_cuda_has_wgmma(be) && who == WGMMA)
             return vj_raise(VJ_ERR_USAGE, "products by wgmma: %s. Let others multiply (train.products=own, or mma)",
                             p->no_wgmma);
         p->who = (int)who;

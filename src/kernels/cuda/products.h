@@ -70,8 +70,9 @@ vj_cuda_wgmma_wish vj_cuda_wgmma_wanted(void);
 bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes);
 
 /**
- * Return whether products by wgmma are correct on this device. Tries the kernel, and then those of attention, for each
- * width of heads (sets how->attends). Reports failures as warnings. Waits for the device.
+ * Return whether products by wgmma are correct on this device. Tries the kernel, and then, also if it is wrong, those
+ * of attention, for each width of heads (sets how->attends). Reports failures as warnings, and the last one of products
+ * in `why`. Waits for the device.
  */
 bool vj_cuda_wgmma_try(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes);
 
@@ -89,8 +90,8 @@ bool vj_cuda_wgmma_fills(const vj_product *product);
 /** Return whether product->sums are made by this product; else the caller has to sum the columns of its result. */
 bool vj_cuda_wgmma_sums(const vj_product *product);
 
-/** Return what attention by wgmma needs, or NULL if mma computes it for all widths of heads: the choice for products is
- * also that for attention. */
+/** Return what attention by wgmma needs, or NULL if mma computes it for all widths of heads: the device has no wgmma,
+ * or the choice for products is mma. */
 const vj_cuda_wgmma *vj_cuda_attention_wgmma(const vj_backend *be);
 
 /** Device memory of an attention: operands are bf16, 16-byte aligned; terms: two floats per row and head. */

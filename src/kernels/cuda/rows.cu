@@ -29,22 +29,41 @@ void vj_cuda_gather_rows(vj_backend *be, float *y, const float *x, const int32_t
 
 /* ------------------------------------------------------------------------------------------------ scatter */
 
-/* next[r] = the row after r with the same index, or -1; first[r] = there is none before r. One thread per row. */
-__global__ void __launch_bounds__(THREADS) chain_rows_kernel(int32_t *__restrict__ next, int32_t *__restrict__ first,
-                                                             const int32_t *__restrict__ index, int64_t R)
+/* Return whether one of W neighbours is x. */
+template <int W> VJ_DEVICE bool one_is(int32_t x, const int32_t *index)
 {
-    const int64_t r = global_thread();
+    bool found = false;
+    if constexpr (W == 1) found = *index == x;
+    VJ_UNROLL
+    for (int i = 0; i + 4 <= W; i += 4) {
+        const uint4 four = *reinterpret_cast<const uint4 *>(index + i);
+        const uint32_t of = (uint32_t)x;
+        found |= (four.x == of) | (four.y == of) | (four.z == of) | (four.w == of);
+    }
+    return found;
+}
+
+/*
+ * next[r] = the row after r with the same index, or -1; first[r] = there is none before r. One thread per row, which
+ * compares it with all rows: W at a time, since almost all have other indices.
+ */
+template <int W>
+__global__ void __launch_bounds__(THREADS)
+    chain_rows_kernel(int32_t *__restrict__ next, int32_t *__restrict__ first, const int32_t *__restrict__ index, int R)
+{
+    const int r = (int)global_thread();
     if (r >= R) return;
     const int32_t mine = index[r];
-    int before = 0;
-    int64_t after = R;
-    VJ_UNROLL_4
-    for (int64_t other = 0; other < R; other++)
-        if (index[other] == mine) {
-            if (other < r) before = 1;
-            if (other > r && other < after) after = other;
-        }
-    next[r] = after < R ? (int32_t)after : -1;
+    int before = 0, after = R;
+    for (int at = 0; at < R; at += W) {
+        if (at + W <= R && !one_is<W>(mine, index + at)) continue;
+        for (int other = at; other < at + W && other < R; other++)
+            if (index[other] == mine) {
+                if (other < r) before = 1;
+                if (other > r && other < after) after = other;
+            }
+    }
+    next[r] = after < R ? after : -1;
     first[r] = !before;
 }
 
@@ -75,7 +94,8 @@ void vj_cuda_scatter_add_rows(vj_backend *be, float *dx, const float *dy, const 
     int32_t *next = (int32_t *)vj_cuda_scratch(be, R * 2 * (int64_t)sizeof(int32_t));
     if (!next) return;
     const bool fours = D % 4 == 0 && aligned_to(16, dx, dy);
-    launch_threads(be, "scatter_add_rows", chain_rows_kernel, R, next, next + R, index, R);
+    launch_threads(be, "scatter_add_rows", aligned_to(16, index) ? chain_rows_kernel<16> : chain_rows_kernel<1>, R,
+                   next, next + R, index, (int)R);
     launch_warps(be, "scatter_add_rows", fours ? scatter_add_rows_kernel<4> : scatter_add_rows_kernel<1>, R, dx, dy,
                  index, next, next + R, R, D);
 }

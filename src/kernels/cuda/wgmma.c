@@ -19,6 +19,33 @@ static bool failed(cudaError_t error, const char *what, char *why, size_t bytes)
     return true;
 }
 
+/* Elements of a result that are wrong: how many, the rows and columns between which they lie, and the first of them. */
+typedef struct {
+    int64_t count, first_row, last_row, first_column, last_column;
+    int64_t row, column;
+    double got, want;
+} wrong_elements;
+
+static void add_wrong(wrong_elements *w, int64_t row, int64_t column, double got, double want)
+{
+    if (w->count++ == 0) *w = (wrong_elements){1, row, row, column, column, row, column, got, want};
+    w->last_row = row; /* rows are compared in ascending order */
+    if (column < w->first_column) w->first_column = column;
+    if (column > w->last_column) w->last_column = column;
+}
+
+/* Append to `why`, behind the name of the result, which of its `all` elements are wrong. */
+static void describe_wrong(const wrong_elements *w, int64_t all, char *why, size_t bytes)
+{
+    const size_t used = strlen(why);
+    snprintf(
+        why + used, bytes - used,
+        ": %lld of %lld elements, in rows %lld to %lld, columns %lld to %lld; row %lld, column %lld: %g instead of %g",
+        (long long)w->count, (long long)all, (long long)w->first_row, (long long)w->last_row,
+        (long long)w->first_column, (long long)w->last_column, (long long)w->row, (long long)w->column, w->got,
+        w->want);
+}
+
 /* ------------------------------------------------------------------------------------------------ products */
 
 /*
@@ -93,20 +120,38 @@ static vj_product to_results(vj_product form, const trial *device, trial_results
     return form;
 }
 
-/* Compute the product of one form by both kernels, and copy the results to the host. */
-static cudaError_t run_form(vj_backend *be, const vj_cuda_wgmma *how, const vj_product *form, trial *device,
-                            trial *host)
+static void name_form(const vj_product *form, char *name, size_t bytes)
+{
+    static const char *const finishes[] = {"", ", GELU", ", GELU's gradient"};
+    snprintf(name, bytes, "A%s B%s%s, %s, of %lld x %lld over %lld", form->a_transposed ? "^T" : "",
+             form->b_transposed ? "^T" : "", finishes[form->finish], form->c.type == VJ_TYPE_F32 ? "fp32" : "bf16",
+             (long long)form->M, (long long)form->N, (long long)form->K);
+}
+
+/*
+ * Compute the product of one form by both kernels, and copy the results to the host. It is waited for after each, so
+ * that a failure tells whose it is.
+ */
+static bool run_form(vj_backend *be, const vj_cuda_wgmma *how, const vj_product *form, trial *device, trial *host,
+                     char *why, size_t bytes)
 {
     const cudaStream_t stream = vj_cuda_stream(be);
     const int64_t a_width = form->a_transposed ? form->M : form->K, b_width = form->b_transposed ? form->K : form->N;
     const vj_product got = to_results(*form, device, &device->got), want = to_results(*form, device, &device->want);
+    char name[80], what[120];
+    name_form(form, name, sizeof name);
     cudaError_t error = cudaMemsetAsync(&device->got, 0xff, sizeof device->got + sizeof device->want, stream);
     if (error == cudaSuccess) error = cudaMemsetAsync(&device->late, 0, sizeof device->late, stream);
     if (error == cudaSuccess) error = vj_cuda_wgmma_product(stream, &got, a_width, b_width, NULL, how);
-    if (error == cudaSuccess) error = vj_cuda_tile_product(stream, &want, a_width, b_width, NULL);
+    if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+    snprintf(what, sizeof what, "%s, by wgmma", name);
+    if (failed(error, what, why, bytes)) return false;
+    error = vj_cuda_tile_product(stream, &want, a_width, b_width, NULL);
     if (error == cudaSuccess)
         error = cudaMemcpyAsync(&host->got, &device->got, TO_DOWNLOAD(trial), cudaMemcpyDeviceToHost, stream);
-    return error == cudaSuccess ? cudaStreamSynchronize(stream) : error;
+    if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+    snprintf(what, sizeof what, "%s, by mma", name);
+    return !failed(error, what, why, bytes);
 }
 
 /* Return element i of results, and of the array beside the results. */
@@ -121,45 +166,54 @@ static double result_at(const vj_product *form, const trial_results *r, int besi
 
 static bool same_results(const vj_product *form, const trial *host, char *why, size_t bytes)
 {
-    static const char *const finishes[] = {"", ", GELU", ", GELU's gradient"};
-    const char *name = form->a_transposed   ? form->b_transposed ? "A^T B^T" : "A^T B"
-                       : form->b_transposed ? "A B^T"
-                                            : "A B";
-    if (host->late) {
-        snprintf(why, bytes, "%s: a load of operands did not end", name);
-        return false;
-    }
-    for (int beside = 0; beside < (form->finish == VJ_FINISH_PLAIN ? 1 : 2); beside++)
+    name_form(form, why, bytes);
+    const size_t used = strlen(why);
+    for (int beside = 0; beside < (form->finish == VJ_FINISH_PLAIN ? 1 : 2); beside++) {
+        wrong_elements wrong = {0};
         for (int64_t i = 0; i < form->M * form->N; i++) {
             const double got = result_at(form, &host->got, beside, i), want = result_at(form, &host->want, beside, i);
-            if (got == want) continue; /* the sign of a zero may differ; a NaN was not written */
-            snprintf(why, bytes, "%s%s of %lld x %lld over %lld, row %lld, column %lld: %g instead of %g", name,
-                     finishes[form->finish], (long long)form->M, (long long)form->N, (long long)form->K,
-                     (long long)(i / form->N), (long long)(i % form->N), got, want);
-            return false;
+            /* The sign of a zero may differ; a NaN was not written. */
+            if (got != want) add_wrong(&wrong, i / form->N, i % form->N, got, want);
         }
-    return true;
+        if (wrong.count == 0) continue;
+        snprintf(why + used, bytes - used, "%s%s", host->late ? ", where a load of operands did not end" : "",
+                 beside ? ", the array beside" : "");
+        describe_wrong(&wrong, form->M * form->N, why, bytes);
+        return false;
+    }
+    if (host->late) snprintf(why + used, bytes - used, ": a load of operands did not end");
+    return !host->late;
 }
 
-/* Try all forms with all widths of tiles, and all ways of finishing sums. */
+static void warn_of_products(const vj_backend *be, const char *why)
+{
+    vj_warn("products by wgmma are wrong on %s (%s): mma.sync multiplies instead, which is slower",
+            vj_cuda_of(be)->name, why);
+}
+
+/* Try all forms with all widths of tiles, and all ways of finishing sums. Reports those that are wrong as warnings. */
 static bool try_forms(vj_backend *be, const vj_cuda_wgmma *how, trial *device, trial *host, char *why, size_t bytes)
 {
+    bool good = true;
     draw_integers(host->a, OPERAND, LARGEST, 0);
     draw_integers(host->b, OPERAND, LARGEST, 1);
     for (int i = 0; i < MOST_COLUMNS; i++) host->bias[i] = (float)(i % (2 * LARGEST) - LARGEST);
     const cudaError_t error =
         cudaMemcpyAsync(device, host, offsetof(trial, got), cudaMemcpyHostToDevice, vj_cuda_stream(be));
-    if (failed(error, "upload", why, bytes)) return false;
+    bool alive = !failed(error, "upload", why, bytes);
+    if (!alive) warn_of_products(be, why);
     vj_cuda_wgmma alone = *how;
     alone.processors = 1;
     alone.late = &device->late;
-    for (int i = 0; i < FORMS; i++) {
+    for (int i = 0; i < FORMS && alive; i++) {
         const vj_product form = form_of(device, i);
-        if (failed(run_form(be, &alone, &form, device, host), "the kernel", why, bytes) ||
-            !same_results(&form, host, why, bytes))
-            return false;
+        alive = run_form(be, &alone, &form, device, host, why, bytes);
+        if (alive && same_results(&form, host, why, bytes)) continue;
+        good = false;
+        warn_of_products(be, why);
+        if (host->late) break; /* trying the others would take long */
     }
-    return true;
+    return good && alive;
 }
 
 static bool multiplies(vj_backend *be, const vj_cuda_wgmma *how, char *why, size_t bytes)
@@ -171,6 +225,7 @@ static bool multiplies(vj_backend *be, const vj_cuda_wgmma *how, char *why, size
         snprintf(why, bytes, "out of memory");
     else if (!failed(cudaMalloc(&device, sizeof(trial)), "cudaMalloc", why, bytes))
         good = try_forms(be, how, device, host, why, bytes);
+    if (!device) warn_of_products(be, why);
     if (device) (void)cudaFree(device);
     free(host);
     return good;
@@ -217,50 +272,69 @@ static cudaError_t attend(vj_backend *be, const vj_cuda_wgmma *how, int width, a
     return vj_cuda_try_attention(vj_cuda_stream(be), how, &rows, width, 1, &arrays);
 }
 
-/* Compute attention by both kernels for heads of this width, and copy the results to the host. */
-static cudaError_t run_width(vj_backend *be, const vj_cuda_wgmma *how, int width, attention_trial *device,
-                             attention_trial *host)
+/* Compute attention by both kernels for heads of this width, and copy the results to the host; waits as run_form(). */
+static bool run_width(vj_backend *be, const vj_cuda_wgmma *how, int width, attention_trial *device,
+                      attention_trial *host, char *why, size_t bytes)
 {
     const cudaStream_t stream = vj_cuda_stream(be);
+    char what[80];
     cudaError_t error = cudaMemsetAsync(device->got, 0xff, sizeof device->got + sizeof device->want, stream);
     if (error == cudaSuccess) error = cudaMemsetAsync(&device->late, 0, sizeof device->late, stream);
     if (error == cudaSuccess) error = attend(be, how, width, device, device->got);
-    if (error == cudaSuccess) error = attend(be, NULL, width, device, device->want);
+    if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+    snprintf(what, sizeof what, "heads of width %d, by wgmma", width);
+    if (failed(error, what, why, bytes)) return false;
+    error = attend(be, NULL, width, device, device->want);
     if (error == cudaSuccess)
         error = cudaMemcpyAsync(host->got, device->got, TO_DOWNLOAD(attention_trial), cudaMemcpyDeviceToHost, stream);
-    return error == cudaSuccess ? cudaStreamSynchronize(stream) : error;
-}
-
-static bool near(const char *name, int width, const float *got, const float *want, int64_t n, float furthest, char *why,
-                 size_t bytes)
-{
-    float largest = 0;
-    for (int64_t i = 0; i < n; i++) largest = fmaxf(largest, fabsf(want[i]));
-    for (int64_t i = 0; i < n; i++) {
-        if (fabsf(got[i] - want[i]) <= furthest * largest) continue;
-        snprintf(why, bytes, "heads of width %d, %s, element %lld: %g instead of %g", width, name, (long long)i,
-                 (double)got[i], (double)want[i]);
-        return false;
-    }
-    return true;
-}
-
-static bool same_attention(int width, const attention_trial *host, char *why, size_t bytes)
-{
-    const int64_t n = (int64_t)TOKENS * width;
-    if (host->late) {
-        snprintf(why, bytes, "heads of width %d: a copy of operands did not end", width);
-        return false;
-    }
-    return near("out", width, host->got, host->want, n, FURTHEST, why, bytes) &&
-           near("gradient", width, host->got + n, host->want + n, 3 * n, FURTHEST, why, bytes) &&
-           near("lse", width, host->got + 4 * n, host->want + 4 * n, TOKENS, FURTHEST_LSE, why, bytes);
+    if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
+    snprintf(what, sizeof what, "heads of width %d, by mma", width);
+    return !failed(error, what, why, bytes);
 }
 
 static void warn_of_attention(const vj_backend *be, const char *why)
 {
     vj_warn("attention by wgmma is wrong on %s (%s): it is computed by mma.sync instead, which is slower",
             vj_cuda_of(be)->name, why);
+}
+
+/*
+ * Compare columns first .. first + wide - 1 of results at `at`, of `stride` columns and a row for each token. If
+ * they are wrong, write why and report it as a warning.
+ */
+static bool near(const vj_backend *be, const char *name, int width, const attention_trial *host, int64_t at, int stride,
+                 int first, int wide, float furthest, char *why, size_t bytes)
+{
+    const float *got = host->got + at + first, *want = host->want + at + first;
+    float largest = 0;
+    wrong_elements wrong = {0};
+    for (int i = 0; i < TOKENS * stride; i++) largest = fmaxf(largest, fabsf(host->want[at + i]));
+    for (int row = 0; row < TOKENS; row++)
+        for (int i = 0; i < wide; i++) {
+            const float x = got[row * stride + i], y = want[row * stride + i];
+            if (!(fabsf(x - y) <= furthest * largest)) add_wrong(&wrong, row, i, (double)x, (double)y);
+        }
+    if (wrong.count == 0) return true;
+    snprintf(why, bytes, "heads of width %d, %s", width, name);
+    describe_wrong(&wrong, (int64_t)TOKENS * wide, why, bytes);
+    warn_of_attention(be, why);
+    return false;
+}
+
+static bool same_attention(const vj_backend *be, int width, const attention_trial *host, char *why, size_t bytes)
+{
+    static const char *const gradients[] = {"gradient of queries", "gradient of keys", "gradient of values"};
+    const int64_t n = (int64_t)TOKENS * width;
+    if (host->late) {
+        snprintf(why, bytes, "heads of width %d: a copy of operands did not end", width);
+        warn_of_attention(be, why);
+    }
+    bool good = !host->late;
+    good &= near(be, "result", width, host, 0, width, 0, width, FURTHEST, why, bytes);
+    good &= near(be, "lse", width, host, 4 * n, 1, 0, 1, FURTHEST_LSE, why, bytes);
+    for (int i = 0; i < 3; i++)
+        good &= near(be, gradients[i], width, host, n, 3 * width, i * width, width, FURTHEST, why, bytes);
+    return good;
 }
 
 /* Try each width, and return the bits of those whose results are correct. The others are reported as warnings. */
@@ -280,11 +354,9 @@ static unsigned try_widths(vj_backend *be, const vj_cuda_wgmma *how, attention_t
     alone.attends = ~0u;
     alone.late = &device->late;
     for (size_t i = 0; i < sizeof widths / sizeof *widths && alive; i++) {
-        alive = !failed(run_width(be, &alone, widths[i], device, host), "the kernel", why, bytes);
-        if (alive && same_attention(widths[i], host, why, bytes))
-            correct |= 1u << widths[i] / 16;
-        else
-            warn_of_attention(be, why);
+        alive = run_width(be, &alone, widths[i], device, host, why, bytes);
+        if (!alive) warn_of_attention(be, why);
+        if (alive && same_attention(be, widths[i], host, why, bytes)) correct |= 1u << widths[i] / 16;
     }
     return correct;
 }
@@ -354,11 +426,9 @@ bool vj_cuda_wgmma_open(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t by
 
 bool vj_cuda_wgmma_try(vj_backend *be, vj_cuda_wgmma *how, char *why, size_t bytes)
 {
-    const char *name = vj_cuda_of(be)->name;
-    if (!multiplies(be, how, why, bytes)) {
-        vj_warn("products by wgmma are wrong on %s (%s): mma.sync multiplies instead, which is slower", name, why);
-        return false;
-    }
-    if (vj_cuda_wgmma_wanted() == VJ_WGMMA_ALL) how->attends = attends(be, how, why, bytes);
-    return true;
+    const bool good = multiplies(be, how, why, bytes);
+    const bool alive = !vj_cuda_failed(cudaStreamSynchronize(vj_cuda_stream(be)));
+    char other[256];
+    if (alive && vj_cuda_wgmma_wanted() == VJ_WGMMA_ALL) how->attends = attends(be, how, other, sizeof other);
+    return good;
 }
