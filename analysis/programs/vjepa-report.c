@@ -4,6 +4,7 @@
 #include "base/number.h"
 #include "base/output.h"
 #include "base/program.h"
+#include "clips/clips.h"
 #include "report/document.h"
 #include "report/inputs.h"
 #include "report/watch.h"
@@ -76,9 +77,12 @@ static vj_status check_outputs(void)
     if (!html_to && !markdown_to && !csv_to)
         return vj_raise(VJ_ERR_USAGE, "nothing to write: give --out FILE.html, --markdown FOLDER or --csv FOLDER");
     if (html_to) VJ_TRY(vj_output_check_file("--out", html_to));
+    if (html_to) VJ_TRY(vj_clips_check_output("--out", html_to));
     if (html_to) VJ_TRY(vj_output_check_text(html_to, VJ_DOCUMENT_HTML_BEGIN));
     if (markdown_to) VJ_TRY(vj_output_check_folder("--markdown", markdown_to));
+    if (markdown_to) VJ_TRY(vj_clips_check_output("--markdown", markdown_to));
     if (csv_to) VJ_TRY(vj_output_check_folder("--csv", csv_to));
+    if (csv_to) VJ_TRY(vj_clips_check_output("--csv", csv_to));
     return VJ_OK;
 }
 

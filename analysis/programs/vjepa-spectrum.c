@@ -6,6 +6,7 @@
 #include "base/output.h"
 #include "base/program.h"
 #include "bench/report.h"
+#include "clips/clips.h"
 #include "parallel/parallel.h"
 #include "probe/frozen.h"
 #include "spectrum/commands.h"
@@ -88,7 +89,7 @@ static vj_program program = {
         "ranks)\n"
         "a layer of 10^7 tokens of width 1408, 28 GB in a store, takes five and a half minutes and 86 MB a rank, 24 "
         "layers\n"
-        "two hours and ten minutes, besides encoding. Long work begins with how long its products take at least on "
+        "two hours and ten minutes, besides encoding. Long work begins with about how long its products take on "
         "this\n"
         "machine, also with --dry-run (spectrum, compare, knn); after five seconds it says what is left.\n"
         "\n"
@@ -172,7 +173,7 @@ static vj_status write_json(const json_t *report)
     char path[VJ_PATH];
     vj_file file;
     VJ_TRY(json_path(path));
-    VJ_TRY(vj_file_begin_text(&file, path));
+    VJ_TRY(vj_file_begin_anew(&file, path));
     const vj_status status = vj_report_json(report, file.stream);
     if (status == VJ_OK) return vj_file_commit(&file);
     vj_file_rollback(&file);
@@ -187,6 +188,7 @@ static vj_status check_out(void)
     if (!out) return VJ_OK;
     char path[VJ_PATH];
     VJ_TRY(vj_output_check_file("--out", out));
+    VJ_TRY(vj_clips_check_output("--out", out));
     VJ_TRY(json_path(path));
     VJ_TRY(vj_output_check_text(path, "{\n \"command\": \"")); /* as run_command() begins the report */
     return vj_analysis_file_may_replace(out);

@@ -180,7 +180,7 @@ vj_status vj_document_draw(vj_document *document)
     if (d.processes > PROCESSES_MAX) d.processes = PROCESSES_MAX;
     if (d.count > 0) {
         snprintf(d.folder, sizeof d.folder, "%s/vjepa-report.XXXXXX", base && *base ? base : "/tmp");
-        status = mkdtemp(d.folder) ? VJ_OK : vj_raise(VJ_ERR_IO, "make a temporary folder like %s", d.folder);
+        status = mkdtemp(d.folder) ? VJ_OK : vj_raise(VJ_ERR_IO, "make a temporary folder like %s (TMPDIR)", d.folder);
         if (status == VJ_OK) {
             status = run_gnuplot(&d);
             if (status == VJ_OK) status = read_plots(&d);

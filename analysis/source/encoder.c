@@ -218,7 +218,7 @@ static vj_status open_all(vj_source *source, encoders *e, const vj_config *confi
     vj_log("encoding %lld clips of %s in each pass: %d encoder%s, %d layer%s each, %s", (long long)source->clips,
            request->stores, list.count, list.count == 1 ? "" : "s", e->layers, e->layers == 1 ? "" : "s",
            vj_backend_describe(e->frozen.be));
-    vj_frozen_log_least_time(&e->frozen, "each pass takes", source->clips);
+    vj_frozen_log_time(&e->frozen, "each pass takes", source->clips);
     return vj_source_take_slabs(source, e->frozen.batch); /* encoding takes longest: progress is seen batch by batch */
 }
 

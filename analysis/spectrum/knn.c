@@ -21,6 +21,8 @@ typedef struct {
     vj_search search;
     vj_ballot ballots[VJ_MAX_LABELS]; /* of each task */
     float *rows;                      /* [clips of a slab, D] slab of another rank */
+    float *first;                     /* [D] the first training row */
+    bool differ;                      /* whether any training row differs from it */
     int neighbours, similarity;       /* datasets */
 } subject;
 
@@ -68,7 +70,8 @@ static vj_status prepare_subject(work *w, int i)
     VJ_TRY(vj_search_create(&s->search, w->plan.distance, s->what->width, w->plan.most_k, w->plan.lists, w->room));
     s->search.allowed = w->plan.allowed;
     s->rows = vj_calloc(vj_source_slab_clips(w->plan.training) * s->what->width, sizeof *s->rows);
-    if (!s->rows) return vj_raise(VJ_ERR_MEMORY, "no memory for a slab of %s", s->what->name);
+    s->first = vj_calloc(s->what->width, sizeof *s->first);
+    if (!s->rows || !s->first) return vj_raise(VJ_ERR_MEMORY, "no memory for a slab of %s", s->what->name);
     for (int t = 0; t < w->plan.tasks; t++)
         VJ_TRY(vj_ballot_create(&s->ballots[t], w->plan.task[t].classes, w->plan.k, w->plan.task[t].k_count,
                                 w->plan.distance == VJ_COSINE ? 2 : 1, w->plan.temperature));
@@ -90,6 +93,7 @@ static void release(work *w)
         vj_search_release(&w->subjects[i].search);
         for (int t = 0; t < VJ_MAX_LABELS; t++) vj_ballot_release(&w->subjects[i].ballots[t]);
         free(w->subjects[i].rows);
+        free(w->subjects[i].first);
     }
     free(w->subjects);
     vj_knn_plan_release(&w->plan);
@@ -120,6 +124,26 @@ static vj_status load_queries(work *w, int64_t first, int64_t count)
     return VJ_OK;
 }
 
+/* Find out whether all training rows are equal. All ranks see all rows. */
+static void compare_rows(subject *s, int64_t first, int64_t count)
+{
+    const size_t bytes = (size_t)s->search.D * sizeof *s->rows;
+    if (first == 0) memcpy(s->first, s->rows, bytes);
+    for (int64_t i = 0; i < count && !s->differ; i++)
+        s->differ = memcmp(s->rows + i * s->search.D, s->first, bytes) != 0;
+}
+
+/* Equal rows are what an encoder makes that has collapsed. Which of them are neighbours is decided by their order. */
+static void warn_of_equal_rows(const work *w)
+{
+    for (int i = 0; i < w->count && w->analysis->rank == 0; i++)
+        if (!w->subjects[i].differ && vj_source_clips(w->plan.training) > 1)
+            vj_warn(
+                "knn: all training features of %s are equal, so the order of the clips decides which are neighbours "
+                "and accuracies mean nothing: has the encoder collapsed, or are the features of the wrong file?",
+                w->subjects[i].what->origin);
+}
+
 /* Offer the slab of each rank to the searches of all ranks. */
 static void offer_slab(work *w, const vj_slab *slab)
 {
@@ -132,6 +156,7 @@ static void offer_slab(work *w, const vj_slab *slab)
             const size_t bytes = (size_t)(part[1] * s->search.D) * sizeof *s->rows;
             if (rank == a->rank) memcpy(s->rows, slab->x[i], bytes);
             if (a->size > 1) MPI_Bcast(s->rows, (int)(part[1] * s->search.D), MPI_FLOAT, rank, a->comm);
+            compare_rows(s, part[0], part[1]);
             vj_search_offer(&s->search, s->rows, part[0], part[1]);
         }
     }
@@ -315,6 +340,7 @@ static vj_status run(work *w)
     vj_status status = declare(w);
     if (status == VJ_OK) status = vj_agree(w->analysis->comm, write_columns(w));
     if (status == VJ_OK) status = find_neighbours(w);
+    if (status == VJ_OK) warn_of_equal_rows(w);
     if (status == VJ_OK) report(w);
     return vj_analysis_file_commit(w->output, status);
 }

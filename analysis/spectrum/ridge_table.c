@@ -146,7 +146,7 @@ static vj_status write_file(const table *t, const char *name, vj_status (*write)
     char path[VJ_PATH + 32];
     vj_file file;
     snprintf(path, sizeof path, "%s/%s", t->dir, name);
-    VJ_TRY(vj_file_begin_text(&file, path));
+    VJ_TRY(vj_file_begin_anew(&file, path));
     const vj_status status = write(file.stream, t);
     if (status == VJ_OK) return vj_file_commit(&file);
     vj_file_rollback(&file);

@@ -258,7 +258,7 @@ void vj_speed_forecast(const vj_analysis *analysis, const char *command, double 
     const double share = rates[1] / rates[2], seconds = (sums / rates[0] + others / rates[1]) / 1e9,
                  rate = (sums + others) / seconds / 1e9;
     vj_blas_describe(blas, sizeof blas);
-    vj_log("%s: %.3g operations in products take at least %s, at %.0f GFLOP/s (%.0f %% of the double peak; BLAS: %s)",
+    vj_log("%s: %.3g operations in products take about %s, at %.0f GFLOP/s (%.0f %% of the double peak; BLAS: %s)",
            command, sums + others, vj_duration(seconds, time), rate, 100.0 * rate / rates[2], blas);
     if (share < slow && analysis->rank == 0)
         vj_warn("the BLAS reaches %.0f %% of what the processor can do: install a fast one (Debian: "

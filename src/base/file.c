@@ -59,11 +59,18 @@ vj_status vj_folder_sync(const char *path)
     return status;
 }
 
+/* Write the folder of a path, with a slash at its end. Returns the name in it. */
+static const char *split(const char *path, char folder[VJ_FILE_PATH])
+{
+    const char *slash = strrchr(path, '/');
+    snprintf(folder, VJ_FILE_PATH, "%.*s", slash ? (int)(slash - path) + 1 : 2, slash ? path : "./");
+    return slash ? slash + 1 : path;
+}
+
 static vj_status sync_folder_of(const char *path)
 {
     char folder[VJ_FILE_PATH];
-    const char *slash = strrchr(path, '/');
-    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 2, slash ? path : "./");
+    (void)split(path, folder);
     return vj_folder_sync(folder);
 }
 
@@ -129,6 +136,14 @@ vj_status vj_file_begin_text(vj_file *file, const char *path)
     if (fd >= 0) (void)close(fd); /* nothing was written */
     vj_file_rollback(file);
     return status;
+}
+
+vj_status vj_file_begin_anew(vj_file *file, const char *path)
+{
+    char folder[VJ_FILE_PATH];
+    const char *name = split(path, folder);
+    vj_file_remove_parts(folder, name);
+    return vj_file_begin_text(file, path);
 }
 
 /*

@@ -33,6 +33,12 @@ vj_status vj_file_begin(vj_file *file, const char *path);
 vj_status vj_file_begin_text(vj_file *file, const char *path);
 
 /**
+ * Like vj_file_begin_text(), after removing the temporary files that killed writers of the same file left. For files
+ * that no other process writes meanwhile: that process would fail to commit its own.
+ */
+vj_status vj_file_begin_anew(vj_file *file, const char *path);
+
+/**
  * Flush the file to disk, rename it to its final name, close it and flush its folder. Fails if the temporary name no
  * longer refers to the file we wrote, because another process removed or replaced it. On failure the temporary file is
  * removed; if only closing or flushing the folder failed, the complete file already has its final name. Not collective.

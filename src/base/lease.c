@@ -1,6 +1,7 @@
 /* The lease of a folder. Read take() first. */
 #include "base/lease.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -106,6 +107,8 @@ static void describe_self(char *text, size_t bytes)
     const time_t now = time(NULL);
     struct tm utc;
     if (gethostname(host, sizeof host - 1) != 0 || host[0] == '\0') strcpy(host, "unknown");
+    for (char *c = host; *c; c++) /* a name with blanks would not be read back as one word */
+        if (isspace((unsigned char)*c)) *c = '_';
     find_boot_and_namespace(boot, space);
     strftime(since, sizeof since, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &utc));
     if (getrandom(&token, sizeof token, 0) != (ssize_t)sizeof token)
@@ -190,6 +193,18 @@ static bool create(const char *path, const char *text, struct timespec *modified
     return false;
 }
 
+/* Report that a file by which a job takes the folder cannot be made. */
+static vj_status refuse_to_create(const char *path)
+{
+    const int error = errno;
+    const char *advice = "choose another folder";
+    if (error == ENOSPC || error == EDQUOT) advice = "make room there, or choose another folder";
+    if (error == EACCES || error == EPERM || error == EROFS) advice = "choose a folder where you may write";
+    errno = error;
+    return vj_raise(VJ_ERR_IO, "%s cannot be created, by which a job keeps others out of the folder (%s)", path,
+                    advice);
+}
+
 static double lease_time(void)
 {
     enum { USUAL_S = 90 };
@@ -248,7 +263,7 @@ static vj_status take_over(const vj_lease_seal *seal, const lease_file *found, b
     *taken = false;
     snprintf(claim, sizeof claim, "%s.%s.next", seal->path, found->holder.known ? found->holder.token : "unknown");
     if (!create(claim, seal->text, NULL)) {
-        if (errno != EEXIST) return vj_raise(VJ_ERR_IO, "create %s", claim);
+        if (errno != EEXIST) return refuse_to_create(claim);
         /* Another process is replacing the lease, which takes milliseconds, unless that process died meanwhile. */
         if (read_lease(claim, &other) && (liveness_of(&other.holder) == DEAD ||
                                           (age_of_lease(seal, other.modified, &age_s) && age_s > lease_time())))
@@ -301,7 +316,7 @@ static vj_status take(const vj_lease_seal *seal)
     for (bool taken = false; !taken;) {
         lease_file found, after;
         if (create(seal->path, seal->text, NULL)) return VJ_OK;
-        if (errno != EEXIST) return vj_raise(VJ_ERR_IO, "create %s", seal->path);
+        if (errno != EEXIST) return refuse_to_create(seal->path);
         if (!read_lease(seal->path, &found)) {
             if (errno == ENOENT) continue; /* released in between */
             return vj_raise(VJ_ERR_IO, "read %s", seal->path);

@@ -57,8 +57,8 @@ static void log_time(const vj_evaluation *e, double training)
     const double measuring = encoders_flops(e, e->validation.set.count * vj_eval_test_views(e));
     const double flops_s = 1e9 * f->products.gflops * f->size;
     if (f->products.gflops <= 0.0) return; /* not timed */
-    vj_log("evaluate: to train takes at least %s, to measure at least %s", vj_duration(training / flops_s, train),
-           vj_duration(measuring / flops_s, measure));
+    vj_log("evaluate: in products alone, to train takes about %s, to measure about %s",
+           vj_duration(training / flops_s, train), vj_duration(measuring / flops_s, measure));
 }
 
 /* ------------------------------------------------------------------------------------------------ memory */

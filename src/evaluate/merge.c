@@ -82,7 +82,7 @@ static vj_status join_heads(const char *dir, int parts)
     for (int k = 0; status == VJ_OK && k < parts; k++) status = read_heads(&part[k], dir, k + 1, parts);
     if (status == VJ_OK) status = vj_part_read_all(&rows, &count, &notes, dir, parts);
     snprintf(path, sizeof path, "%.*s/heads.csv", VJ_PATH - 1, dir);
-    if (status == VJ_OK) status = vj_file_begin_text(&file, path);
+    if (status == VJ_OK) status = vj_file_begin_anew(&file, path);
     if (status == VJ_OK) {
         write_heads(file.stream, part, parts, rows, count);
         status = vj_file_commit(&file);

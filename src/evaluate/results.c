@@ -126,7 +126,7 @@ static vj_status write_heads(const vj_evaluation *e, const vj_eval_score *scores
     char path[VJ_PATH + 32];
     vj_file file;
     snprintf(path, sizeof path, "%s/heads.csv", e->dir);
-    VJ_TRY(vj_file_begin_text(&file, path));
+    VJ_TRY(vj_file_begin_anew(&file, path));
     fprintf(file.stream, HEADS_BEGIN "training_samples,updates,top1_percent,top5_percent,mean_class_percent,"
                                      "validation_samples,validation_failed,held_out_top1_percent,chosen\n");
     for (int64_t i = 0; i < e->head_count; i++) write_head(file.stream, e, &e->head[i], &scores[i]);
@@ -209,19 +209,14 @@ vj_status vj_eval_report(vj_evaluation *e, const vj_eval_score *scores)
     return status;
 }
 
-/* Refuse to write results into a clip store or the folder of a pretraining, because the file `complete` would then say
- * that the pretraining is complete. */
+/* Refuse to write results into the folder of a pretraining, because the file `complete` would then say that the
+ * pretraining is complete. */
 static vj_status check_owner(const char *dir)
 {
-    static const char *const marks[][2] = {{"index.h5", "is a clip store"}, {"metrics.csv", "is of a pretraining"}};
     char path[VJ_PATH + 32];
-    for (size_t i = 0; i < sizeof marks / sizeof marks[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, marks[i][0]);
-        if (access(path, F_OK) == 0)
-            return vj_raise(VJ_ERR_USAGE, "%s %s: results have a folder of their own, give it by --out", dir,
-                            marks[i][1]);
-    }
-    return VJ_OK;
+    snprintf(path, sizeof path, "%s/metrics.csv", dir);
+    if (access(path, F_OK) != 0) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "%s is of a pretraining: results have a folder of their own, give it by --out", dir);
 }
 
 /* Check now that published results can be read, not only at the end. */

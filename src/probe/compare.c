@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ------------------------------------------------------------------------------------------------ selection */
@@ -11,10 +12,14 @@
 /* First tries the whole text as the name of a file, since names may contain colons. */
 vj_status vj_selection_split(const char *text, char path[VJ_PATH], char select[VJ_HEAD_NAME])
 {
+    static const char in_folder[] = "/predictions.h5";
+    struct stat info;
     const char *colon = strrchr(text, ':');
     const size_t length = colon && access(text, F_OK) != 0 ? (size_t)(colon - text) : strlen(text);
-    if (length >= VJ_PATH || strlen(text) - length > VJ_HEAD_NAME) return vj_raise(VJ_ERR_USAGE, "too long: %s", text);
+    if (length + strlen(in_folder) >= VJ_PATH || strlen(text) - length > VJ_HEAD_NAME)
+        return vj_raise(VJ_ERR_USAGE, "too long: %s", text);
     snprintf(path, VJ_PATH, "%.*s", (int)length, text);
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) strcat(path, in_folder);
     snprintf(select, VJ_HEAD_NAME, "%s", text[length] ? text + length + 1 : "");
     return VJ_OK;
 }

@@ -16,7 +16,8 @@ typedef struct {
     char select[VJ_HEAD_NAME]; /* as given: the name of a head, or of an encoder, or "" */
 } vj_selection;
 
-/** Split "FILE" or "FILE:SELECT"; `select` becomes "" for the first. VJ_ERR_USAGE if it is too long. */
+/** Split "FILE" or "FILE:SELECT"; `select` becomes "" for the first. A folder stands for its predictions.h5.
+ * VJ_ERR_USAGE if it is too long. */
 vj_status vj_selection_split(const char *text, char path[VJ_PATH], char select[VJ_HEAD_NAME]);
 
 /**

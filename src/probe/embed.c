@@ -155,7 +155,7 @@ static vj_status create_store(vj_embedding *e)
            (long long)e->tokens, e->D, e->request->keep == VJ_POOL_AVERAGE ? " averaged" : "", encoder,
            vj_backend_describe(f->be));
     vj_products_log(&f->products);
-    vj_frozen_log_least_time(f, "embed: this takes", f->n);
+    vj_frozen_log_time(f, "embed: this takes", f->n);
     vj_status status = vj_frozen_digest(e->encoder, &layout.encoder_digest);
     if (status == VJ_OK && f->rank == 0) status = vj_features_may_replace(e->request->out, &layout);
     status = vj_agree(f->comm, status);

@@ -101,10 +101,10 @@ vj_status vj_frozen_leave_out(vj_frozen *frozen, int64_t *count, uint64_t *faile
  */
 const float *vj_frozen_encode(vj_frozen *frozen, int i, const vj_batch *batch);
 /**
- * Log "WHAT at least 3.5 minutes": the time that all ranks together need to encode `clips` clips by all encoders, if
- * only matrix products took time. Logs nothing if products were not timed. Not collective.
+ * Log "WHAT about 3.5 minutes in products alone": what all ranks together need to encode `clips` clips by all encoders,
+ * if only matrix products took time. Logs nothing if products were not timed. Not collective.
  */
-void vj_frozen_log_least_time(const vj_frozen *frozen, const char *what, int64_t clips);
+void vj_frozen_log_time(const vj_frozen *frozen, const char *what, int64_t clips);
 /**
  * In a group, on all ranks but 0: take part in everything that rank 0 encodes, until rank 0 calls vj_frozen_dismiss().
  * Requests to this rank (train/stop.h) are passed on to rank 0. Returns the device's status.

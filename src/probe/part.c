@@ -71,7 +71,7 @@ vj_status vj_part_write(const char *dir, const vj_campaign_part *part, const vj_
     vj_part_path(path, dir, part, ".json");
     json_t *object = part_object(part, rows, count, notes);
     if (!object) return vj_raise(VJ_ERR_LIBRARY, "%s could not be written as JSON", path);
-    vj_status status = vj_file_begin_text(&file, path);
+    vj_status status = vj_file_begin_anew(&file, path);
     if (status == VJ_OK) {
         if (json_dumpf(object, file.stream, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) == 0 &&
             fputc('\n', file.stream) != EOF)

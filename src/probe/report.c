@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/markup.h"
 #include "base/output.h"
+#include "clips/clips.h"
 #include "probe/columns.h"
 #include "probe/metrics.h"
 
@@ -414,7 +415,7 @@ enum { FILES = sizeof files / sizeof files[0], DIFFERENCES = FILES - 1 };
 static vj_status write_file(const char *path, int which, const vj_report *r)
 {
     vj_file file;
-    VJ_TRY(vj_file_begin_text(&file, path));
+    VJ_TRY(vj_file_begin_anew(&file, path));
     vj_status status = files[which].write(file.stream, r);
     if (status == VJ_OK) return vj_file_commit(&file);
     vj_file_rollback(&file);
@@ -424,6 +425,7 @@ static vj_status write_file(const char *path, int which, const vj_report *r)
 vj_status vj_report_check(const char *option, const char *dir)
 {
     VJ_TRY(vj_output_check_folder(option, dir));
+    VJ_TRY(vj_clips_check_output(option, dir));
     for (int i = 0; i < FILES; i++) {
         char path[VJ_PATH + 32];
         snprintf(path, sizeof path, "%s/%s", dir, files[i].name);

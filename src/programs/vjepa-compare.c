@@ -21,10 +21,11 @@ static const vj_option options[] = {
 static const vj_program program = {
     .name = "vjepa-compare",
     .purpose = "Compare two evaluations of the same clips and say whether they differ.",
-    .usage = "[options] A.h5[:HEAD or ENCODER] B.h5[:HEAD or ENCODER]",
+    .usage = "[options] A[:HEAD or ENCODER] B[:HEAD or ENCODER]",
     .description =
-        "A and B are files of predictions that vjepa-probe wrote (DIR/predictions.h5), or one file and two encoders\n"
-        "of it. HEAD is the name of one probe, as TASK.POOLING.LABELS.ENCODER.SEED; ENCODER stands for all its "
+        "A and B are files of predictions that vjepa-probe or vjepa-evaluate wrote (DIR/predictions.h5, for which DIR\n"
+        "stands too), or one file and two encoders of it. HEAD is the name of one probe, as "
+        "TASK.POOLING.LABELS.ENCODER.SEED; ENCODER stands for all its "
         "probes,\n"
         "and probes of equal task, pooling, share of labels and seed are compared with one another.\n"
         "\n"

@@ -223,6 +223,7 @@ static vj_status export_file(const vj_run *run)
         return vj_raise(VJ_ERR_USAGE, "--dtype %s: fp32 or bf16", dtype);
     const vj_ckpt_type type = dtype && strcmp(dtype, "bf16") == 0 ? VJ_CKPT_BF16 : VJ_CKPT_F32;
     VJ_TRY(vj_output_check_file("--export", export_to));
+    VJ_TRY(vj_clips_check_output("--export", export_to));
     VJ_TRY(recognise(run->files[0], &what, path));
     if (what != CHECKPOINT) return vj_raise(VJ_ERR_USAGE, "%s is not a checkpoint", path);
     VJ_TRY(vj_ckpt_export(path, export_to, type));
@@ -252,6 +253,7 @@ static vj_status draw_sheet(const vj_run *run)
     if (sheet_masks) VJ_TRY(read_config(&masks, sheet_masks));
     if (sheet_views) VJ_TRY(read_config(&views, sheet_views));
     VJ_TRY(vj_output_check_file("--contact-sheet", sheet_to));
+    VJ_TRY(vj_clips_check_output("--contact-sheet", sheet_to));
     if (access(sheet_to, F_OK) == 0)
         return vj_raise(VJ_ERR_USAGE, "%s exists: it is not replaced by a contact sheet", sheet_to);
     VJ_TRY(vj_sheet_write(sheet_to, path, first, &count, sheet_masks ? &masks : NULL, sheet_views ? &views : NULL));

@@ -117,7 +117,7 @@ static vj_status reopen(record_file *file, int64_t step, char **header)
     if (step == 0) VJ_TRY(keep_aside(path));
     FILE *old = fopen(path, "r");
     if (!old && errno != ENOENT) return vj_raise(VJ_ERR_IO, "read %s", path);
-    vj_status status = vj_file_begin_text(&kept, path);
+    vj_status status = vj_file_begin_anew(&kept, path);
     if (status == VJ_OK && !copy_rows(old, kept.stream, path, step, header)) {
         status = vj_raise(VJ_ERR_IO, "copy the rows of %s", path);
         vj_file_rollback(&kept);
@@ -252,7 +252,7 @@ static vj_status change_columns(vj_metrics *m, const vj_metrics_row *row)
     const int count = merge_columns(row, cell, cut(m->header, cell), name, from);
     FILE *old = fopen(path, "r");
     if (!old) return vj_raise(VJ_ERR_IO, "read %s", path);
-    vj_status status = vj_file_begin_text(&kept, path);
+    vj_status status = vj_file_begin_anew(&kept, path);
     if (status == VJ_OK && !copy_cells(old, kept.stream, name, from, count)) {
         status = vj_raise(VJ_ERR_IO, "copy the rows of %s", path);
         vj_file_rollback(&kept);

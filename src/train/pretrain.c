@@ -215,9 +215,10 @@ static vj_status load(pretrainer *t, const char *path)
 {
     vj_ckpt_state old;
     vj_watchdog_enter(t->watchdog, VJ_AT_LOAD, t->state.step);
-    VJ_TRY(vj_ckpt_read_state(path, &old, t->comm));
+    VJ_TRY(vj_run_folder_advise(vj_ckpt_read_state(path, &old, t->comm), path, t->comm));
     vj_status status = vj_agree(t->comm, check_checkpoint(t, &old, path));
-    if (status == VJ_OK) status = vj_checkpoint_load(path, t->step->optimizer, t->comm);
+    if (status == VJ_OK)
+        status = vj_run_folder_advise(vj_checkpoint_load(path, t->step->optimizer, t->comm), path, t->comm);
     t->state.step = old.step;
     t->state.samples = old.samples;
     t->state.bad_steps = old.bad_steps;

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "base/output.h"
+#include "clips/clips.h"
 #include "kernels/kernels.h"
 #include "parallel/parallel.h"
 #include "train/metrics.h"
@@ -109,10 +110,14 @@ static vj_status accept(const vj_config *c, const char *config_path)
 {
     struct stat info;
     char path[VJ_PATH];
+    enum { ROOM = 40 }; /* of a checkpoint's temporary name, /step_1000000000000.h5.01234567.part */
+    if (strlen(c->run.dir) + ROOM > VJ_PATH)
+        return vj_raise(VJ_ERR_USAGE,
+                        "run.dir: the path has %zu bytes, at most %d leave room for the names of files in it: %s",
+                        strlen(c->run.dir), VJ_PATH - ROOM, c->run.dir);
     VJ_TRY(vj_output_check_folder("run.dir", c->run.dir));
+    VJ_TRY(vj_clips_check_output("run.dir", c->run.dir));
     if (stat(c->run.dir, &info) != 0) return VJ_OK;
-    if (is_there(c, "pack.yaml") || is_there(c, "index.h5"))
-        return vj_raise(VJ_ERR_USAGE, "run.dir %s is a clip store: a run has a folder of its own", c->run.dir);
     VJ_TRY(vj_ckpt_latest(c->run.dir, path, MPI_COMM_SELF));
     VJ_TRY(check_files(c, config_path, *path != '\0'));
     return *path ? VJ_OK : refuse_lost_checkpoints(c);
@@ -179,6 +184,26 @@ vj_status vj_run_folder_complete(const vj_config *c, int64_t steps, MPI_Comm com
     char text[NAME_BYTES];
     snprintf(text, sizeof text, "%lld steps\n", (long long)steps);
     return vj_agree(comm, is_first(comm) ? put_file(c, "complete", text) : VJ_OK);
+}
+
+/*
+ * A run does not go on from the older checkpoint by itself: it would throw away the work since then, and perhaps the
+ * newest one only has to be copied or mounted again.
+ */
+vj_status vj_run_folder_advise(vj_status status, const char *path, MPI_Comm comm)
+{
+    char older[VJ_PATH];
+    if (status != VJ_ERR_FORMAT || !is_first(comm)) return status;
+    vj_ckpt_before(path, older);
+    if (older[0])
+        vj_warn(
+            "if there is no good copy of %s, move it away: the same command then goes on from the checkpoint before "
+            "it, %s",
+            path, older);
+    else
+        vj_warn("there is no checkpoint before %s: put a good copy in its place, or give another run.dir to begin anew",
+                path);
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------ the same run? */
@@ -357,7 +382,7 @@ static vj_status read_and_keep(vj_config *c, bool own_products, MPI_Comm comm)
     char path[VJ_PATH];
     VJ_TRY(vj_ckpt_latest(c->run.dir, path, comm));
     if (path[0] == '\0') return VJ_OK;
-    VJ_TRY(vj_ckpt_read_state(path, &state, comm));
+    VJ_TRY(vj_run_folder_advise(vj_ckpt_read_state(path, &state, comm), path, comm));
     vj_status status = parse_settings(state.config, path, &old);
     vj_ckpt_state_release(&state);
     if (status == VJ_OK) status = keep(c, old, path, own_products);

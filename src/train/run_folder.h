@@ -41,6 +41,12 @@ void vj_run_folder_latest(const vj_config *config, int64_t step);
 vj_status vj_run_folder_complete(const vj_config *config, int64_t steps, MPI_Comm comm);
 
 /**
+ * After the newest checkpoint `path` of a run was read with `status`: if it is damaged, say what can be done and name
+ * the checkpoint before it. Returns `status`. Only the first rank speaks; not collective.
+ */
+vj_status vj_run_folder_advise(vj_status status, const char *path, MPI_Comm comm);
+
+/**
  * Refuse to resume from a checkpoint of another run. `old`: the state in the checkpoint `path`; `now`: seed and clips
  * of this run, which ends after `steps` updates. Not collective.
  */

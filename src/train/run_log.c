@@ -52,10 +52,12 @@ void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, i
     vj_log("activations of step %lld: %.0f MiB in one piece%s", (long long)step + 1,
            (double)needs->activation_bytes / 1048576.0, vj_device_huge_pages(record->step->be) ? " on huge pages" : "");
     if (step < record->steps && each < 1e15) /* nothing was measured: no forecast */
-        vj_log("a step is %lld microbatch%s and %.3g TFLOP on rank 0, at least %s; the %lld steps to go, at least %s",
-               (long long)needs->microbatches, needs->microbatches == 1 ? "" : "es", needs->flops * 1e-12,
-               vj_duration(each, step_text), (long long)(record->steps - step),
-               vj_duration(each * (double)(record->steps - step), run_text));
+        vj_log(
+            "a step is %lld microbatch%s and %.3g TFLOP on rank 0, about %s in products alone; the %lld steps to go, "
+            "about %s",
+            (long long)needs->microbatches, needs->microbatches == 1 ? "" : "es", needs->flops * 1e-12,
+            vj_duration(each, step_text), (long long)(record->steps - step),
+            vj_duration(each * (double)(record->steps - step), run_text));
 }
 
 /* ------------------------------------------------------------------------------------------------ each step */

@@ -26,7 +26,7 @@ typedef struct {
 /** Log the first lines: the ranks' layout, network, data and memory. Collective. */
 void vj_run_log_header(const vj_run_log *record, const vj_clips *clips);
 
-/** Before the first step, after `step` updates: log how long a step and the whole run will take at least. Not
+/** Before the first step, after `step` updates: log how long the products of a step and of the whole run will take. Not
  * collective.
  */
 void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, int64_t step);

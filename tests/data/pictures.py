@@ -57,6 +57,8 @@ def make(folder):
     ramp = np.linspace(0, 65535, H * W).reshape(H, W).astype(np.uint16)
     save('ok_grey16.tif', Image.fromarray(ramp))
     save('ok_grey16.png', Image.fromarray(ramp))
+    # FFmpeg takes the pixels of this one for the beginning of an MP3.
+    write('ok_mp3.pgm', b'P5 %d %d 255\n' % (W, H) + bytes(1253 * i % 256 for i in range(H * W)))
     write('ok_grey16.pgm', b'P5 %d %d 65535\n' % (W, H) + ramp.astype('>u2').tobytes())
     write('ok_grey100.pgm', b'P5 %d %d 100\n' % (W, H) + (ramp // 656).astype(np.uint8).tobytes())
     write('ok_grey1000.pgm', b'P5 %d %d 1000\n' % (W, H) + (ramp // 66).astype('>u2').tobytes())
@@ -112,7 +114,15 @@ def make(folder):
     at = png.index(b'IDAT') + 3000
     png[at] ^= 0x55
     write('bad_checksum.png', png)
+    tiff = bytearray(data('TIFF', rough, compression='tiff_deflate'))
+    tiff[3000] ^= 0x55 # in a strip
+    write('bad_strip.tif', tiff)
 
+    # FFmpeg makes black pictures of these two, without an error.
+    save('other_jpegtiff.tif', compression='jpeg')
+    tags = ((256, 16), (257, 16), (258, 8), (259, 1), (262, 1), (277, 1), (322, 16), (323, 16), (324, 8), (325, 256))
+    write('other_tiles.tif', b'II*\0' + struct.pack('<I', 264) + bytes(range(256)) + struct.pack('<H', len(tags)) +
+          b''.join(struct.pack('<HHII', tag, 4, 1, value) for tag, value in tags) + bytes(4))
     save('other_moving.webp', save_all=True, append_images=[ImageOps.mirror(im)], duration=100, lossless=True)
     write('other_gzip.jpg', gzip.compress(jpeg))
     write('other_page.jpg', b'<!DOCTYPE html><html><body>404 Not Found</body></html>')
@@ -152,7 +162,8 @@ def check(store, folder):
         got[os.path.basename(ledger[int(index['source'][i])]['path'])] = frames[0].astype(float)
     bad = []
     names = {'moving': 'animated WebP', 'gzip': 'gzip', 'page': 'web page', 'zip': 'zip', 'heif': 'HEIF', 'pdf': 'PDF',
-             'zeros': 'zeros', 'avif': 'AVIF', 'svg': 'SVG', 'words': 'a text', 'xz': 'xz', 'pointer': 'Git LFS'}
+             'zeros': 'zeros', 'avif': 'AVIF', 'svg': 'SVG', 'words': 'a text', 'xz': 'xz', 'pointer': 'Git LFS',
+             'jpegtiff': 'a TIFF picture with JPEG data', 'tiles': 'a TIFF picture with tiles'}
     for r in ledger.values():
         path, verdict, reason = os.path.basename(r['path']), r['verdict'], r['reason']
         if path.startswith('ok_'):

@@ -58,6 +58,7 @@ for damage in truncate overwrite text; do
     esac
     before=$(sha256sum "$newest")
     refuse 1 'step_00000024\.h5' 2 "$pretrain" "$tiny" --set run.dir="run-$damage" --set train.epochs=4
+    grep -q "no good copy of $newest, move it away: .* goes on from .*run-$damage/step_00000020.h5\$" out.log || fail "no advice: $(cat out.log)"
     [ "$before" = "$(sha256sum "$newest")" ] || fail "$newest was changed"
     [ -e "run-$damage/step_00000020.h5" ] || fail "the older checkpoint of run-$damage is gone"
 done

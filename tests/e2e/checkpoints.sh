@@ -30,7 +30,7 @@ pretrain 2 background --set checkpoint.every=1 --set checkpoint.keep_every=7 >/d
 # The run is killed while checkpoints are written in the background of every step.
 killed=$scratch/killed
 pretrain_killed 2 "$killed" --set checkpoint.async=true --set checkpoint.every=1
-touch "$killed/latest.12345678.part"
+touch "$killed/latest.12345678.part" "$killed/metrics.csv.12345678.part"
 pretrain 2 "$killed" --set checkpoint.async=true >resumed.log
 grep -q "resuming from $killed/step_" resumed.log || fail "the killed run did not resume: $(cat resumed.log)"
 same "$killed" "killed in the background"

@@ -43,6 +43,10 @@ wait $first || code=$?
 [ $code -eq 1 ] && [ ! -e taken/complete ] || fail "a job whose lease was taken: exit $code: $(cat taken.log)"
 grep -q "lease is not this job's any more" taken.log || fail "the lost lease is not said: $(cat taken.log)"
 
+# A lease that cannot be created.
+refused 1 'full/lease cannot be created, by which a job .*(make room there, or choose another folder): No space left' \
+    run 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 open /lease 1 ENOSPC+" "$bin/vjepa-pretrain" "$tiny" --set run.dir=full
+
 # Two jobs on one store.
 mkdir -p half.clips
 cp shared/config.yaml . # any file will do as a list that is never read

@@ -59,6 +59,8 @@ for duplicates in keep:'packed with each' drop:'earlier ones count'; do # b.mp4 
     grep -q "tree/bee/b.mp4 is zoo_class bee in words.csv:3 and ape in more.csv:3 (1 such entries in all).*${duplicates#*:}" labels.log ||
         fail "two labels: $(cat labels.log)"
 done
+refused 1 'create a temporary file in /not/there (TMPDIR, if it is no store): No such file' env TMPDIR=/not/there \
+    "$bin/vjepa-pack" "${common[@]}" --set 'pack.lists=[words.csv]' --set pack.store=no.clips --dry-run
 printf 'cow\n' >names.txt
 run 1 "$bin/vjepa-pack" "${common[@]}" --set 'pack.datasets=[{name: d, list: words.csv, labels: names.txt}]' \
     --set pack.store=no.clips >6.log 2>&1 && fail "a class that is not among the names was accepted"

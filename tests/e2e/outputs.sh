@@ -16,8 +16,25 @@ mkdir numbers && echo 'day,hours' >numbers/metrics.csv
 refused 2 'metrics.csv was not written by' "${train[@]}" --set run.dir=numbers
 [[ $(cat numbers/metrics.csv) == day,hours ]] || fail "the user's numbers were written over"
 refused 2 'is a clip store' "${train[@]}" --set run.dir=train.clips
+refused 2 'run.dir train.clips/run: train.clips/ is a clip store, where only vjepa-pack writes' "${train[@]}" --set run.dir=train.clips/run
+refused 2 'is a clip store' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store train.clips --out train.clips/f.h5
+refused 2 'is a clip store' "$bin/vjepa-inspect" --contact-sheet train.clips/sheet.png train.clips
+if [ -x "$bin/vjepa-spectrum" ]; then
+    refused 2 'is a clip store' "$bin/vjepa-spectrum" spectrum "$tiny" --encoder random:fan_in --store train.clips --out train.clips/s.h5
+fi
+[[ $(ls train.clips) == "$(cd own/train.clips && ls)" ]] || fail "something was written into a clip store: $(ls train.clips)"
+
+# A configuration called pack.yaml is not taken for that of a store, and not written over.
+mkdir films && printf 'path\n' >films/list.csv
+printf 'pack:\n  lists: [list.csv] # films that I have\n  store: .\n' >films/pack.yaml && cp films/pack.yaml pack.kept
+(cd films && refused 2 'pack.yaml was not written by vjepa-pack, which would replace it' "$bin/vjepa-pack" pack.yaml)
+cmp -s films/pack.yaml pack.kept && [ ! -e films/lease ] || fail "the user's pack.yaml was written over: $(ls films)"
 refused 2 'is not a folder' "${train[@]}" --set run.dir=config.kept --dry-run
 refused 2 'cannot be used' "${train[@]}" --set run.dir=not/there --dry-run
+deep=$scratch/$(printf 'd%.0s' $(seq 200))/$(printf 'e%.0s' $(seq 200))
+mkdir -p "$deep" && deep+=/$(printf 'f%.0s' $(seq $((490 - ${#deep}))))
+refused 2 'the path has 491 bytes, at most 472 leave room' "${train[@]}" --set run.dir="$deep"
+[ ! -e "$deep" ] || fail "a run began in a folder with too long a path"
 
 # Nothing is written into a run's files if standard output and error are closed, so that other files get their descriptors.
 "$bin/vjepa-inspect" --verify train.clips <&- >&- 2>&- || fail "inspect with closed descriptors"
@@ -72,6 +89,10 @@ shard=(bad.clips/shard-*.h5)
 chmod 000 "${shard[0]}"
 if [ "$(id -u)" -eq 0 ]; then # root can read every file
     mkdir free && chmod 777 free && chmod a+rx . "$scratch"
+    chmod 700 bad.clips
+    refused 1 'read bad.clips/index.h5: Permission denied' setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/tmp \
+        "${train[@]}" --set data.train='[bad.clips]' --set run.dir=free/run --dry-run
+    chmod 755 bad.clips
     refused 1 'shard of the store cannot be read' setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/tmp \
         "${train[@]}" --set data.train='[bad.clips]' --set run.dir=free/run
 else

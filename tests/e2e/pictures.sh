@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks that still pictures are stored as they should be viewed (rotated, at full range, with square pixels), that damage is
-# noticed, and that what cannot be read is named; PIL is the reference. Videos are rotated by any angle as ffmpeg does it.
+# noticed, and that what cannot be read is named; PIL is the reference. Videos are rotated by any angle, and those of RGB scaled, as
+# ffmpeg does it.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 pictures=$source_dir/tests/data/pictures.py
@@ -90,5 +91,32 @@ for i in range(len(index['row'])):
     bad += error > 8 # edges of turned pictures differ in their rounding; the wrong way round gives 20 and more
 sys.exit(bad or len(index['row']) != 6)
 PY
+    # Videos of RGB keep their colours when they are scaled, also if they say that their matrix is that of RGB.
+    for format in bgra gbrp gbrp10le yuv420p; do
+        ffmpeg -nostdin -y -v error -f lavfi -i testsrc2=s=144x96:r=10:d=1 -c:v ffv1 -pix_fmt $format rgb_$format.mkv
+    done
+    ffmpeg -nostdin -y -v error -f lavfi -i testsrc2=s=144x96:r=10:d=1 -c:v png -pix_fmt rgba rgb_png.mov
+    printf '%s\n' path rgb_* >rgb.csv
+    for side in 48 96 120; do
+        run 1 "$bin/vjepa-pack" pack.yaml --set pack.lists='[rgb.csv]' --set pack.short_side=$side --set pack.store=rgb$side.clips >pack.log 2>&1 ||
+            fail "packing videos of RGB: $(cat pack.log)"
+        /usr/bin/python3 - rgb$side.clips >check.log 2>&1 <<'PY' || fail "videos of RGB, scaled to $side: $(cat check.log)"
+import csv, subprocess, sys, h5py, numpy as np
+store = sys.argv[1]
+rows = {int(r['source']): r['path'] for r in csv.DictReader(open(store + '/ledger.csv'))}
+index = h5py.File(store + '/index.h5')['clips']
+bad = 0
+for i in range(len(index['row'])):
+    h, w = int(index['height'][i]), int(index['width'][i])
+    got = h5py.File(store + '/shard-%05d.h5' % index['shard'][i])[f'clips/{h}x{w}/frames'][index['row'][i]][0].astype(float)
+    scale = f'scale={w}:{h}:flags=bilinear+accurate_rnd+full_chroma_int+bitexact'
+    raw = subprocess.check_output(['ffmpeg', '-nostdin', '-v', 'error', '-i', rows[int(index['source'][i])], '-vf', scale, '-frames:v', '1',
+                                   '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-'])
+    error = abs(np.frombuffer(raw, np.uint8).reshape(h, w, 3).astype(float) - got).mean()
+    print(rows[int(index['source'][i])], (h, w), 'mean error %.2f' % error)
+    bad += error > 1 # another matrix or range changes colours by 8 on the average
+sys.exit(bad or len(index['row']) != 5)
+PY
+    done
 fi
 finish

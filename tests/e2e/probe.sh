@@ -58,6 +58,8 @@ for group in compared['groups']:
     assert abs(a - b - group['difference_mean']) < 2e-3
 PYTHON
 refused 2 'several encoders (pretrained, random_published, random_fan_in)' "$bin/vjepa-compare" r1/predictions.h5 r1/predictions.h5:pretrained
+"$bin/vjepa-compare" r1:pretrained r3/:pretrained >folders.log || fail "folders stand for predictions: $(cat folders.log)"
+[[ $(grep -c 'no difference.$' folders.log) == 16 ]] || fail "folders stand for predictions: $(cat folders.log)"
 refused 2 "no head and no encoder 'x'" "$bin/vjepa-compare" r1/predictions.h5:x r1/predictions.h5:pretrained
 refused 1 'vjepa-features' "$bin/vjepa-compare" pretrained_val.h5 r1/predictions.h5:pretrained
 

@@ -7,7 +7,7 @@ needs_spectrum
 knn() { # RANKS ARGUMENT...
     local ranks=$1
     shift
-    run "$ranks" "$bin/vjepa-spectrum" knn "$@" >log || fail "knn $*: $(cat log)"
+    run "$ranks" "$bin/vjepa-spectrum" knn "$@" >log 2>warned || fail "knn $*: $(cat log warned)"
 }
 
 python "$here/check_knn.py" make
@@ -45,4 +45,7 @@ refused 2 'cosine or euclidean' "$bin/vjepa-spectrum" knn cloud.h5 --distance ma
 refused 2 'configuration file' "$bin/vjepa-spectrum" knn --encoder random:fan_in --store a.clips
 refused 2 'needs an encoder' "$bin/vjepa-spectrum" knn cloud.h5 --layers all
 knn 2 bare.h5 --out bare_knn.h5 # neighbours without labels
+[ ! -s warned ] || fail "features that differ: $(cat warned)"
+knn 2 other.h5 --neighbours 1 --out other_knn.h5
+grep -q 'all training features of other.h5 are equal' warned || fail "equal features: $(cat warned)"
 finish

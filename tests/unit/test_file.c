@@ -140,6 +140,16 @@ static void parts_of_killed_writers(void **state)
     assert_int_equal(files(), 3);
     snprintf(name, sizeof name, "%s/table.x.part", folder);
     assert_string_equal(text_of(name), "x");
+    vj_file a;
+    snprintf(name, sizeof name, "%s/table.5678abcd.part", folder);
+    put(name, "x");
+    snprintf(name, sizeof name, "%s/table", folder);
+    assert_int_equal(vj_file_begin_anew(&a, name), VJ_OK);
+    assert_int_equal(files(), 4); /* the part is gone, and there is that of this writer */
+    fputs("new", a.stream);
+    assert_int_equal(vj_file_commit(&a), VJ_OK);
+    assert_int_equal(files(), 3);
+    assert_string_equal(text_of(name), "new");
 }
 
 static void to_the_end_of_a_file(void **state)

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/output.h"
+#include "clips/clips.h"
 
 static const char section_name[] = "pack:\n";
 /* The default of a setting that was added later. It is left out of the recipe, so that older stores still match. */
@@ -27,7 +28,7 @@ static void forget_circumstances(vj_config *config)
 
 static void put_digests(FILE *out, const vj_catalogue_summary *s)
 {
-    fprintf(out, "lists: # files, xxh3 of their entries\n");
+    fputs(VJ_CLIPS_RECIPE_LINE, out);
     for (int i = 0; i < s->names.dataset_count; i++)
         fprintf(out, "  %s: [%" PRId64 ", %016" PRIx64 "]\n", s->names.dataset_names[i], s->of_dataset[i].files,
                 s->of_dataset[i].digest);
@@ -173,14 +174,17 @@ static int begins(const char *name, const char *with)
 vj_status vj_recipe_check_place(const char *store)
 {
     char foreign[256] = "";
-    int is_store = 0, is_run = 0;
+    int is_store = vj_clips_is_store(store), is_run = 0, has_recipe = 0;
+    const int is_ours = is_store;
     VJ_TRY(vj_output_check_folder("pack.store", store));
     DIR *folder = opendir(store);
     if (!folder) return VJ_OK; /* does not exist */
     for (struct dirent *item; (item = readdir(folder)) != NULL;) {
         const char *name = item->d_name;
-        if (begins(name, "pack.yaml") || begins(name, "catalogue.") || begins(name, "shard-") ||
-            !strcmp(name, "index.h5"))
+        if (!strcmp(name, "pack.yaml"))
+            has_recipe = 1;
+        else if (begins(name, "pack.yaml.") || begins(name, "catalogue.") || begins(name, "shard-") ||
+                 !strcmp(name, "index.h5"))
             is_store = 1;
         else if (begins(name, "step_") || begins(name, "metrics."))
             is_run = 1;
@@ -188,6 +192,12 @@ vj_status vj_recipe_check_place(const char *store)
             snprintf(foreign, sizeof foreign, "%s", name);
     }
     closedir(folder); /* only read */
+    if (has_recipe && !is_ours)
+        return vj_raise(
+            VJ_ERR_USAGE,
+            "pack.store %s: its file pack.yaml was not written by vjepa-pack, which would replace it: a clip "
+            "store is a folder of its own",
+            store);
     if (is_run)
         return vj_raise(VJ_ERR_USAGE, "pack.store %s is a run folder: a clip store is a folder of its own", store);
     if (*foreign && !is_store)

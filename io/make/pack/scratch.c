@@ -17,7 +17,7 @@ vj_status vj_scratch_file(int *fd, const char *folder)
     if (*fd >= 0) return VJ_OK; /* some network file systems do not support O_TMPFILE */
     snprintf(path, sizeof path, "%s/scratch-XXXXXX", folder);
     *fd = mkostemp(path, O_CLOEXEC);
-    if (*fd < 0) return vj_raise(VJ_ERR_IO, "create %s", path);
+    if (*fd < 0) return vj_raise(VJ_ERR_IO, "create a temporary file in %s (TMPDIR, if it is no store)", folder);
     return unlink(path) == 0 ? VJ_OK : vj_raise(VJ_ERR_IO, "unlink %s", path);
 }
 

@@ -55,9 +55,13 @@ static int prepare(vj_converter *c, const AVFrame *frame, int width, int height)
                      frame->format == AV_PIX_FMT_YUVJ422P || frame->format == AV_PIX_FMT_YUVJ444P ||
                      frame->format == AV_PIX_FMT_YUVJ440P || frame->format == AV_PIX_FMT_YUVJ411P;
     const AVPixFmtDescriptor *pixels = av_pix_fmt_desc_get(frame->format);
+    const int is_rgb = pixels && (pixels->flags & AV_PIX_FMT_FLAG_RGB) != 0;
     /* Grey pictures, with alpha or without, are treated as full range, as in FFmpeg's own tools. */
-    if (pixels && pixels->nb_components <= 2 && !(pixels->flags & AV_PIX_FMT_FLAG_RGB)) full_range = 1;
-    int key[7] = {frame->width, frame->height, frame->format, frame->colorspace, full_range, width, height};
+    if (pixels && pixels->nb_components <= 2 && !is_rgb) full_range = 1;
+    /* libswscale scales RGB as YUV, whose matrix must be the same on both sides. Frames that say "RGB" would get
+     * another. */
+    const int matrix = is_rgb ? SWS_CS_DEFAULT : (int)frame->colorspace;
+    int key[7] = {frame->width, frame->height, frame->format, matrix, full_range, width, height};
     if (c->sws && memcmp(key, c->key, sizeof key) == 0) return 0;
     vj_converter_release(c);
     memcpy(c->key, key, sizeof key);
@@ -68,9 +72,9 @@ static int prepare(vj_converter *c, const AVFrame *frame, int width, int height)
                             SWS_BILINEAR | SWS_ACCURATE_RND | SWS_FULL_CHR_H_INT | SWS_BITEXACT, NULL, NULL, NULL);
     if (!c->scaled) return AVERROR(ENOMEM);
     if (!c->sws) return AVERROR(ENOSYS);
-    /* Fails for sources that are RGB already, for which nothing needs to be set. */
-    (void)sws_setColorspaceDetails(c->sws, sws_getCoefficients(frame->colorspace), full_range,
-                                   sws_getCoefficients(SWS_CS_DEFAULT), 1, 0, 1 << 16, 1 << 16);
+    /* Fails where libswscale needs no matrix. */
+    (void)sws_setColorspaceDetails(c->sws, sws_getCoefficients(matrix), full_range, sws_getCoefficients(SWS_CS_DEFAULT),
+                                   1, 0, 1 << 16, 1 << 16);
     return 0;
 }
 

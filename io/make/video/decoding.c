@@ -34,6 +34,14 @@ static void note_lost_reference(vj_video *v, vj_decoding *d)
     vj_packets_damage(v, d->next - 1);
 }
 
+/* A part of the picture in the packet sent last could not be decoded, and is black. */
+static void note_lost_strip(vj_video *v, vj_decoding *d)
+{
+    v->lost_strip = 0;
+    d->faults++;
+    if (d->next > 0 && d->next <= v->packet_count) v->packets[d->next - 1].damaged = 1;
+}
+
 /* Send the next packet; after the last, send NULL to get the frames still inside the decoder. Returns 0, or an AVERROR
  * if decoding cannot go on. */
 static int send_next(vj_video *v, vj_decoding *d)
@@ -63,6 +71,7 @@ int vj_decoding_next(vj_video *v, vj_decoding *d)
     for (;;) {
         int error = avcodec_receive_frame(v->decoder, v->frame);
         if (v->lost_reference) note_lost_reference(v, d);
+        if (v->lost_strip) note_lost_strip(v, d);
         if (error >= 0) return 1;
         if (error == AVERROR_EOF) return 0;
         if (error == AVERROR(ENOMEM)) return error;

@@ -83,8 +83,9 @@ static int find_streams(AVFormatContext *format, int64_t max_pixels)
 }
 
 /*
- * Receives FFmpeg's log messages; nothing is printed, because a damaged file gives hundreds of lines. Two facts are
- * known only from messages: that a demuxer had to skip bytes, and that a decoder lacks a frame on which others depend.
+ * Receives FFmpeg's log messages; nothing is printed, because a damaged file gives hundreds of lines. Three facts
+ * are known only from messages: that a demuxer had to skip bytes, that a decoder lacks a frame on which others depend,
+ * and that it could not decode a strip of a TIFF picture.
  * Contexts without `opaque` are not ours.
  */
 static void listen(void *context, int level, const char *format, va_list args)
@@ -100,6 +101,8 @@ static void listen(void *context, int level, const char *format, va_list args)
         if (v && (strncmp(format, "Frame num gap", 13) == 0 || strncmp(format, "Could not find ref", 18) == 0 ||
                   strncmp(format, "Missing reference", 17) == 0))
             v->lost_reference = 1;
+        if (v && level <= AV_LOG_ERROR && ((const AVCodecContext *)context)->codec_id == AV_CODEC_ID_TIFF)
+            v->lost_strip = 1;
     }
 }
 
@@ -147,8 +150,10 @@ vj_video_verdict vj_media_file_open(vj_video *v, int fd)
     file->format->opaque = v;
     const AVInputFormat *container = NULL;
     error = av_probe_input_buffer2(file->io, &container, "", NULL, 0, 0);
-    if (error < 0 && (container = portable_anymap(file)))
+    if ((error < 0 || !vj_container_allowed(container->name)) && portable_anymap(file)) {
+        container = portable_anymap(file);
         error = avio_seek(file->io, 0, SEEK_SET) < 0 ? AVERROR(EIO) : 0;
+    }
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_UNRECOGNISED, error, "not a media file");
     if (!vj_container_allowed(container->name))
         return vj_video_refuse(v, VJ_VIDEO_FORBIDDEN, "files of the kind %s are not read", container->name);

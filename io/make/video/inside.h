@@ -76,6 +76,7 @@ struct vj_video {
     int has_holes;         /* gaps in the timestamps show that packets are lost */
     int lost_reference;    /* set when the decoder reports, for the packet it was given last, that a reference frame is
                               lost */
+    int lost_strip;        /* set when the decoder reports that a part of a TIFF picture could not be decoded */
     vj_timed_frame *shown; /* [info.frames], ascending ticks */
     double *times;         /* [info.frames], seconds from the first */
     int64_t shown_room;

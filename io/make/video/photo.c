@@ -38,23 +38,62 @@ static int begins(span s, const char *with, size_t bytes)
     return s.bytes >= bytes && memcmp(s.at, with, bytes) == 0;
 }
 
-/* Return tag 274 (orientation) of the first directory of a TIFF structure, which is also the form of EXIF; 0: none. */
-static int orientation_of_tiff(span tiff)
+enum { ORIENTATION = 274, COMPRESSION = 259, TILE_WIDTH = 322, DNG_VERSION = 50706 }; /* tags of TIFF */
+
+/* Return the first number of a tag in the first directory of a TIFF structure, which is also the form of EXIF; -1: the
+ * tag is missing. */
+static int64_t tiff_tag(span tiff, uint32_t tag)
 {
-    enum { ENTRY = 12, ORIENTATION = 274, SHORT = 3, LONG = 4 };
+    enum { ENTRY = 12, SHORT = 3, LONG = 4 };
     const int big = begins(tiff, "MM", 2);
-    if (!big && !begins(tiff, "II", 2)) return 0;
-    if (number(tiff, 2, 2, big) != 42) return 0;
+    if (!big && !begins(tiff, "II", 2)) return -1;
+    if (number(tiff, 2, 2, big) != 42) return -1;
     const size_t directory = number(tiff, 4, 4, big);
     const uint32_t entries = number(tiff, directory, 2, big);
     for (uint32_t i = 0; i < entries; i++) {
         const span entry = part(tiff, directory + 2 + (size_t)i * ENTRY, ENTRY);
-        if (entry.bytes < ENTRY) return 0;
-        if (number(entry, 0, 2, big) != ORIENTATION) continue;
+        if (entry.bytes < ENTRY) return -1;
+        if (number(entry, 0, 2, big) != tag) continue;
         const uint32_t type = number(entry, 2, 2, big);
-        return type == SHORT ? (int)number(entry, 8, 2, big) : type == LONG ? (int)number(entry, 8, 4, big) : 0;
+        return type == SHORT ? number(entry, 8, 2, big) : type == LONG ? number(entry, 8, 4, big) : 0;
     }
-    return 0;
+    return -1;
+}
+
+static int orientation_of_tiff(span tiff)
+{
+    const int64_t orientation = tiff_tag(tiff, ORIENTATION);
+    return orientation > 0 && orientation < 9 ? (int)orientation : 0;
+}
+
+/*
+ * Return what FFmpeg's decoder does not support in a TIFF picture, or NULL. It reports no error for it and returns a
+ * black picture. Pictures of cameras (DNG) are another matter: it decodes their tiles and JPEG data.
+ */
+static const char *unsupported_in_tiff(span tiff)
+{
+    enum { NONE = 1, G3 = 3, G4 = 4, RLE = 2, LZW = 5, JPEG_OLD = 6, JPEG = 7, DEFLATE = 8, LZMA = 34925 };
+    enum { PACKBITS = 32773, DEFLATE_OLD = 32946 };
+    if (tiff_tag(tiff, DNG_VERSION) >= 0) return NULL;
+    if (tiff_tag(tiff, TILE_WIDTH) >= 0) return "tiles";
+    switch (tiff_tag(tiff, COMPRESSION)) {
+    case -1:
+    case NONE:
+    case RLE:
+    case G3:
+    case G4:
+    case LZW:
+    case DEFLATE:
+    case DEFLATE_OLD:
+    case PACKBITS:
+    case LZMA:
+        return NULL;
+    case JPEG:
+    case JPEG_OLD:
+        return "JPEG data";
+    default:
+        return "another compression";
+    }
 }
 
 /* Some writers put JPEG's prefix "Exif" in front of it in other formats too. */
@@ -247,8 +286,14 @@ vj_video_verdict vj_photo_inspect(vj_video *v)
     int error = vj_packets_get(v, v->shown[0].packet, &packet);
     if (error < 0) return vj_refuse_av(v, VJ_VIDEO_FAILED, error, "reading");
     const AVCodecParameters *stored = v->file.format->streams[v->stream]->codecpar;
+    const span file = {packet->data, (size_t)packet->size};
+    const char *unsupported = stored->codec_id == AV_CODEC_ID_TIFF ? unsupported_in_tiff(file) : NULL;
+    if (unsupported)
+        return vj_video_refuse(v, VJ_VIDEO_NO_DECODER,
+                               "this is a TIFF picture with %s, which FFmpeg does not decode: save it as PNG",
+                               unsupported);
     v->aspect = (AVRational){1, 1};
-    turn(v, orientation_of((span){packet->data, (size_t)packet->size}));
+    turn(v, orientation_of(file));
     vj_shown_size(stored->width, stored->height, v->aspect, v->orientation, &v->info.width, &v->info.height);
     if (stored->codec_id == AV_CODEC_ID_MJPEG && vj_photo_is_damaged(packet)) {
         v->faults++;

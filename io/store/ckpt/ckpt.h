@@ -154,6 +154,12 @@ vj_status vj_ckpt_prune(const char *dir, int64_t keep, int64_t keep_every, MPI_C
 vj_status vj_ckpt_latest(const char *dir, char path[VJ_PATH], MPI_Comm comm);
 
 /**
+ * Find the newest checkpoint of an earlier step in the folder of checkpoint `path`, without opening either; "" if there
+ * is none. Not collective.
+ */
+void vj_ckpt_before(const char *path, char older[VJ_PATH]);
+
+/**
  * Read only the state, after checking format, version and `complete`. Rank 0 reads, all get it. Collective, agreed;
  * comm may be VJ_ALONE.
  */

@@ -81,6 +81,23 @@ static vj_status latest(const char *dir, char path[VJ_PATH])
     return status;
 }
 
+void vj_ckpt_before(const char *path, char older[VJ_PATH])
+{
+    char dir[VJ_PATH];
+    entry *entries;
+    int count;
+    const char *slash = strrchr(path, '/');
+    const int64_t step = step_of(slash ? slash + 1 : path, 0);
+    snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    older[0] = '\0';
+    if (list(dir, 0, &entries, &count) == VJ_OK) {
+        int i = 0;
+        while (i < count && entries[i].step >= step) i++;
+        if (i < count && join(older, dir, entries[i].name) != VJ_OK) older[0] = '\0';
+    }
+    free(entries);
+}
+
 vj_status vj_ckpt_latest(const char *dir, char path[VJ_PATH], MPI_Comm comm)
 {
     vj_status status = vj_agree(comm, vj_comm_rank(comm) == 0 ? latest(dir, path) : VJ_OK);

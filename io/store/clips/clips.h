@@ -193,6 +193,18 @@ vj_status vj_clips_print(const char *path, FILE *out);
  */
 vj_status vj_clips_compare(const char *a, const char *b, FILE *out, int64_t *different);
 
+/** A line that pack.yaml of a store has (pack/recipe.h), and a configuration file of that name has not. */
+#define VJ_CLIPS_RECIPE_LINE "lists: # files, xxh3 of their entries\n"
+
+/** Return whether a folder is a clip store, finished or not. */
+bool vj_clips_is_store(const char *folder);
+
+/**
+ * Refuse to write the file or folder `path` into a clip store, which holds what vjepa-pack wrote and nothing else, or
+ * in its place. `option` names the path in the message. VJ_ERR_USAGE; not collective.
+ */
+vj_status vj_clips_check_output(const char *option, const char *path);
+
 /* Origin of a clip. */
 typedef struct {
     int64_t source, window; /* number of the source file in the manifests, number of the window in it */

@@ -22,6 +22,34 @@ void vj_clips_geometry_name(char name[VJ_CLIPS_OBJECT], int height, int width)
     snprintf(name, VJ_CLIPS_OBJECT, "/clips/%dx%d", height, width);
 }
 
+bool vj_clips_is_store(const char *folder)
+{
+    enum { MOST = 65536 };
+    char path[VJ_CLIPS_FILE_PATH], format[64];
+    vj_clips_index_path(path, folder);
+    vj_h5_format(path, format, sizeof format);
+    if (strcmp(format, VJ_CLIPS_FORMAT) == 0) return true;
+    snprintf(path, sizeof path, "%s/pack.yaml", folder);
+    FILE *f = vj_h5_is_file(path) ? fopen(path, "r") : NULL;
+    char *text = f ? vj_calloc(1, MOST) : NULL;
+    if (text) text[fread(text, 1, MOST - 1, f)] = '\0';
+    if (f) fclose(f); /* only read */
+    const bool found = text && strstr(text, VJ_CLIPS_RECIPE_LINE);
+    free(text);
+    return found;
+}
+
+vj_status vj_clips_check_output(const char *option, const char *path)
+{
+    char folder[VJ_CLIPS_FILE_PATH];
+    const char *slash = strrchr(path, '/');
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    const char *store = vj_clips_is_store(path) ? path : vj_clips_is_store(folder) ? folder : NULL;
+    if (!store) return VJ_OK;
+    return vj_raise(VJ_ERR_USAGE, "%s %s: %s is a clip store, where only vjepa-pack writes: choose another folder",
+                    option, path, store);
+}
+
 /* ------------------------------------------------------------------------------------------------ names */
 
 vj_status vj_clips_put_names(hid_t object, const char *path, const char *name, const char *names, int count,

@@ -2,6 +2,7 @@
  * Opens stores: rank 0 reads the indices column by column, checks every value, and distributes them. Each shard file is
  * checked on disk, and opened once, by one of the ranks.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -358,6 +359,7 @@ static vj_status read_index(vj_clips *clips, const char *dir, int frames, uint64
     index_reader r = {.dir = dir, .first = clips->count, .first_shard = clips->shards};
     vj_clips_index_path(r.path, dir);
     if (access(dir, F_OK) != 0) return vj_raise(VJ_ERR_IO, "open clip store %s", dir);
+    if (access(r.path, R_OK) != 0 && errno == EACCES) return vj_raise(VJ_ERR_IO, "read %s", r.path);
     if (access(r.path, R_OK) != 0)
         return vj_raise(VJ_ERR_FORMAT, "%s is not a clip store, or was never finished: %s", dir, what_it_is(dir));
     VJ_TRY(vj_clips_open_file(&r.file, r.path, &r.layout));

@@ -40,6 +40,7 @@ vj_status vj_features_may_replace(const char *path, const vj_features_header *la
     struct stat info;
     char format[64];
     VJ_TRY(vj_output_check_file("--out", path));
+    VJ_TRY(vj_clips_check_output("--out", path));
     if (stat(path, &info) != 0) return VJ_OK;
     vj_h5_format(path, format, sizeof format);
     if (strcmp(format, VJ_FEATURES_FORMAT) == 0) return check_earlier(path, layout);
