@@ -7,7 +7,8 @@
 # Cost: a download of about 160 MB, which takes half a minute; 59 MB stay on disk.
 set -euo pipefail
 
-[ $# -eq 1 ] || { echo "usage: $0 DIR" >&2; exit 2; }
+case ${1:-} in --help | -h) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+[ $# -eq 1 ] || { echo "usage: $0 DIR; see --help" >&2; exit 2; }
 media=$1/media
 # shellcheck source=jobs/fetch_lib.sh
 . "$(dirname "$0")/fetch_lib.sh"

@@ -5,9 +5,10 @@
 # into clip stores, pretrains a small V-JEPA on N MPI ranks (default 2) while it measures what the features are worth,
 # trains probes on the frozen encoder and on two random ones, prints the table, and shows all of it on a page,
 # DIR/report.html. Everything lands in DIR (default ./quickstart). Safe to run again: it goes on where it was, or says
-# it is done.
-# --small does the same with a tenth of the videos and a fifth of the steps, in a few minutes: it shows the way, not the effect.
-# Downloads 160 MB of Debian packages (photographs and film); takes 5 GB of disk.
+# it is done. Where packages are missing, root installs them; anybody else is told which to ask for.
+# --small does the same with a tenth of the videos and a fifth of the steps, in a few minutes: it shows the way, not the
+# effect.
+# Cost: a download of 160 MB (Debian packages of photographs and film), 5 GB of disk.
 # Expected: average-pool accuracy far above both random encoders, motion with few labels likewise; see README.md.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -18,7 +19,7 @@ while (($#)); do
     --ranks) ranks=${2:?--ranks needs a number}; shift 2 ;;
     --seed) seed=${2:?--seed needs a number}; shift 2 ;;
     --small) small=1; shift ;;
-    --help | -h) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --help | -h) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "quickstart.sh: unknown option $1; see --help" >&2; exit 2 ;;
     esac
 done

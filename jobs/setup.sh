@@ -6,8 +6,13 @@
 # Without PRESET the configuration in build/ is kept; if there is none, it is release.
 # As root, it installs missing packages; for any other user it prints the command that installs them. Safe to run again.
 set -euo pipefail
-cd "$(dirname "$0")/.."
 preset=${1:-}
+case $preset in
+--help | -h) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;;
+'' | release | dev | asan | cuda-emulated | cuda | aarch64) ;;
+*) echo "setup.sh: no preset '$preset'; see --help" >&2; exit 2 ;;
+esac
+cd "$(dirname "$0")/.."
 
 packages=(build-essential cmake ninja-build pkg-config ca-certificates
     openmpi-bin libopenmpi-dev libhdf5-openmpi-dev liblapack-dev

@@ -147,10 +147,10 @@ static vj_status add_all(vj_matrix *c, const double *x, const double *y, int64_t
     const int piece = ranks->size < PIECE_ROWS / VJ_BLOCK ? PIECE_ROWS / ranks->size : VJ_BLOCK;
     int *rows = ranks->numbers + 4 * ranks->size;
     double *room[3];
-    int64_t most = count;
-    MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_INT64_T, MPI_MAX, ranks->comm);
+    int64_t largest = count;
+    MPI_Allreduce(MPI_IN_PLACE, &largest, 1, MPI_INT64_T, MPI_MAX, ranks->comm);
     VJ_TRY(make_buffers(ranks, &a, &b, piece, room));
-    for (int64_t first = 0; first < most; first += piece) {
+    for (int64_t first = 0; first < largest; first += piece) {
         const int64_t left = count - first;
         const int mine = left < 0 ? 0 : left < piece ? (int)left : piece;
         int depth = 0;

@@ -41,12 +41,12 @@ void vj_blas_describe(char *text, size_t bytes)
     }
 }
 
-enum { ROWS = 512, MOST_WIDTH = 2048, TIMES = 5 };
+enum { ROWS = 512, MAX_WIDTH = 2048, TIMES = 5 };
 static const double enough_s = 0.5;
 
 double vj_sums_gflops(int width)
 {
-    const int n = width < MOST_WIDTH ? width : MOST_WIDTH;
+    const int n = width < MAX_WIDTH ? width : MAX_WIDTH;
     double *x = vj_calloc((int64_t)ROWS * n, sizeof *x), *sums = vj_calloc(vj_sums_count(n, n), sizeof *sums),
            *room = vj_calloc(vj_sums_room(n, n), sizeof *room), best = 0.0;
     const double start = vj_now();
@@ -65,7 +65,7 @@ double vj_sums_gflops(int width)
 double vj_blas_gflops(int width)
 {
     const double whole = 1.0;
-    const int n = width < MOST_WIDTH ? width : MOST_WIDTH, rows = ROWS;
+    const int n = width < MAX_WIDTH ? width : MAX_WIDTH, rows = ROWS;
     double *x = vj_calloc((int64_t)ROWS * n, sizeof *x), *c = vj_calloc((int64_t)n * n, sizeof *c), best = 0.0;
     const double start = vj_now();
     for (int i = 0; i < TIMES && x && c && (i < 2 || vj_now() - start < enough_s); i++) { /* the first touches pages */

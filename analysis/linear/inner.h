@@ -30,10 +30,8 @@ struct vj_ranks {
 /** Sum numbers over all ranks, in place. All ranks get the same sums. Collective. */
 void vj_ranks_sum(const vj_ranks *ranks, double *x, int64_t count);
 
-/** Return how many of n rows or columns belong to part `part` of `parts` in the block-cyclic layout. vj_share_item()
- * returns the global index of local row or column `local` of that part. */
+/** Return how many of n rows or columns belong to part `part` of `parts` in the block-cyclic layout. */
 int vj_share(int n, int part, int parts);
-int vj_share_item(int local, int part, int parts);
 
 /**
  * Sums of products x^T y of one rank, in an order of their own: `sums` [vj_sums_count()] is aligned to 64 bytes
@@ -74,7 +72,5 @@ void pdsyev_(const char *, const char *, const int *, double *, const int *, con
 void pdgesvd_(const char *, const char *, const int *, const int *, double *, const int *, const int *, const int *,
               double *, double *, const int *, const int *, const int *, double *, const int *, const int *,
               const int *, double *, const int *, int *);
-void pdposv_(const char *, const int *, const int *, double *, const int *, const int *, const int *, double *,
-             const int *, const int *, const int *, int *);
 
 #endif

@@ -63,7 +63,8 @@ int vj_share(int n, int part, int parts)
     return whole * VJ_BLOCK + (part == blocks % parts ? n % VJ_BLOCK : 0);
 }
 
-int vj_share_item(int local, int part, int parts)
+/* Return the global index of local row or column `local` of part `part`. */
+static int global_index(int local, int part, int parts)
 {
     return (local / VJ_BLOCK * parts + part) * VJ_BLOCK + local % VJ_BLOCK;
 }
@@ -96,12 +97,12 @@ void vj_matrix_release(vj_matrix *matrix)
 
 int vj_matrix_row(const vj_matrix *matrix, int local_row)
 {
-    return vj_share_item(local_row, matrix->ranks->row, matrix->ranks->rows);
+    return global_index(local_row, matrix->ranks->row, matrix->ranks->rows);
 }
 
 int vj_matrix_column(const vj_matrix *matrix, int local_column)
 {
-    return vj_share_item(local_column, matrix->ranks->column, matrix->ranks->columns);
+    return global_index(local_column, matrix->ranks->column, matrix->ranks->columns);
 }
 
 /* ------------------------------------------------------------------------------------------------ whole matrices */

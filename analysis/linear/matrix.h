@@ -45,9 +45,8 @@ void vj_matrix_scatter(vj_matrix *matrix, const double *whole);
 
 /**
  * C += the sum over all ranks of x^T x, where x [count, D] are the rows of each rank (count may be 0) and C is [D, D].
- * Only the lower triangle of C is computed; elements above the diagonal are undefined. vj_matrix_eigen() and
- * vj_matrix_solve() read only the lower triangle. Before anything else reads C, call vj_matrix_mirror() once, after the
- * last rows.
+ * Only the lower triangle of C is computed; elements above the diagonal are undefined. vj_matrix_eigen()
+ * reads only the lower triangle. Before anything else reads C, call vj_matrix_mirror() once, after the last rows.
  */
 vj_status vj_matrix_add_gram(vj_matrix *c, const double *x, int64_t count);
 /** Copy the lower triangle of C [D, D] to the upper. */
@@ -117,11 +116,4 @@ vj_status vj_matrix_eigen(vj_matrix *a, double *values, vj_matrix *vectors);
 /** Compute the singular values: values [min(rows, columns)], descending, on all ranks. The matrix is overwritten.
  * Errors as for vj_matrix_eigen(). */
 vj_status vj_matrix_singular_values(vj_matrix *a, double *values);
-/**
- * Solve A X = B for a positive definite A. Only the lower triangle of A is read; X replaces B, and A is overwritten.
- * VJ_ERR_STATE: an element is not finite (reported), or A is not positive definite (not reported, because the caller
- * knows what A is).
- */
-vj_status vj_matrix_solve(vj_matrix *a, vj_matrix *b);
-
 #endif

@@ -1,4 +1,4 @@
-/* Eigenvalues, singular values and linear systems with ScaLAPACK. */
+/* Eigenvalues and singular values with ScaLAPACK. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -140,16 +140,4 @@ vj_status vj_matrix_singular_values(vj_matrix *a, double *values)
     status = vj_agree(a->ranks->comm, status);
     MPI_Bcast(values, a->rows < a->columns ? a->rows : a->columns, MPI_DOUBLE, 0, a->ranks->comm);
     return status;
-}
-
-vj_status vj_matrix_solve(vj_matrix *a, vj_matrix *b)
-{
-    int info = 0;
-    VJ_ASSERT(a->rows == a->columns && a->rows == b->rows);
-    VJ_TRY(check_finite(a));
-    VJ_TRY(check_finite(b));
-    pdposv_("L", &a->rows, &b->columns, a->local, &one, &one, a->descriptor, b->local, &one, &one, b->descriptor,
-            &info);
-    VJ_ASSERT(info >= 0);
-    return vj_agree(a->ranks->comm, info > 0 ? VJ_ERR_STATE : VJ_OK);
 }

@@ -101,8 +101,8 @@ void vj_sums_add(double *sums, double *room, const double *x, int rows, const do
         if (!lower) fill_panels(t, y_panels, y + at * columns, depth, columns);
 #pragma omp for schedule(dynamic)
         for (int unit = 0; unit < parts * of_x; unit++) { /* each tile by one thread, in the order of rows */
-            const int i = unit % of_x, first = unit / of_x * PANELS_OF_A_UNIT, most = lower ? i + 1 : of_y;
-            add_unit(&p, i, first, first + PANELS_OF_A_UNIT < most ? first + PANELS_OF_A_UNIT : most);
+            const int i = unit % of_x, first = unit / of_x * PANELS_OF_A_UNIT, all = lower ? i + 1 : of_y;
+            add_unit(&p, i, first, first + PANELS_OF_A_UNIT < all ? first + PANELS_OF_A_UNIT : all);
         }
     }
 }

@@ -35,8 +35,8 @@
         EACH(3, i, vectors) * (vector *)(sums + j * WIDE + i * LANES) = sum[j * vectors + i];                          \
         ahead->at = far;                                                                                               \
     }
-#define EACH(most, i, count) UNROLL(GCC unroll most) for (int i = 0; i < (count); i++)
-#define UNROLL(text)         _Pragma(#text)
+#define EACH(max, i, count) UNROLL(GCC unroll max) for (int i = 0; i < (count); i++)
+#define UNROLL(text)        _Pragma(#text)
 
 #define TILE(name, isa, vectors, step, fixed, attributes)                                                              \
     attributes static void name(double *sums, const double *x, const double *y, int64_t apart, int depth,              \

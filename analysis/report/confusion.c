@@ -10,7 +10,7 @@
 #include "report/plot.h"
 
 /* Limits: results and pairs shown; classes in a heat map; worst and best classes shown if there are more than both. */
-enum { KEY = 256, SHOWN = 6, PAIRS = 5, MOST_CELLS = 64, WORST = 30, BEST = 10 };
+enum { KEY = 256, SHOWN = 6, PAIRS = 5, MAX_CELLS = 64, WORST = 30, BEST = 10 };
 
 /* ------------------------------------------------------------------------------------------------ counting */
 
@@ -168,11 +168,11 @@ void vj_confusion_show(vj_document *document, const vj_campaign_results *c)
     if (shown == 0) return;
     bool too_many = false;
     for (int i = 0; i < shown; i++) {
-        if (rows[i]->by_class.classes <= MOST_CELLS) add_map(document, rows[i]);
-        too_many |= rows[i]->by_class.classes > MOST_CELLS;
+        if (rows[i]->by_class.classes <= MAX_CELLS) add_map(document, rows[i]);
+        too_many |= rows[i]->by_class.classes > MAX_CELLS;
     }
     if (too_many)
-        vj_document_paragraph(document, "Confusions of more than %d classes are listed, but not drawn.", MOST_CELLS);
+        vj_document_paragraph(document, "Confusions of more than %d classes are listed, but not drawn.", MAX_CELLS);
     add_classes(document, rows, shown);
     add_pairs(document, rows, shown);
     if (shown < all)

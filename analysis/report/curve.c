@@ -12,9 +12,9 @@ enum { KEPT_COLUMNS = 2000, RECENT = 100, SHORT = 300, MEDIANS = 120 };
 /* Order two values without a branch, which a processor might mispredict. */
 static void order(double *a, double *b)
 {
-    const double least = *a < *b ? *a : *b, most = *a < *b ? *b : *a;
-    *a = least;
-    *b = most;
+    const double min = *a < *b ? *a : *b, max = *a < *b ? *b : *a;
+    *a = min;
+    *b = max;
 }
 
 /*
@@ -111,7 +111,7 @@ static bool all_finite(const double *value, int64_t count)
 /* Count and sum the values that are numbers, in the order of the rows. */
 static void count_numbers(vj_curve *curve, const double *step, const double *value, int64_t rows)
 {
-    double sum = 0.0, least = INFINITY, most = -INFINITY;
+    double sum = 0.0, min = INFINITY, max = -INFINITY;
     for (int64_t i = 0; i < rows; i++) {
         const double number = value[i];
         if (!vj_is_drawn(number)) {
@@ -120,14 +120,14 @@ static void count_numbers(vj_curve *curve, const double *step, const double *val
         }
         curve->numbers++;
         sum += number;
-        least = number < least ? number : least;
-        most = number > most ? number : most;
+        min = number < min ? number : min;
+        max = number > max ? number : max;
         curve->last = number;
     }
     curve->sum = sum;
-    if (curve->numbers == 0) curve->last = least = most = NAN;
-    curve->least = least;
-    curve->most = most;
+    if (curve->numbers == 0) curve->last = min = max = NAN;
+    curve->min = min;
+    curve->max = max;
     curve->recent = recent_of(value, rows);
 }
 

@@ -22,13 +22,13 @@ void vj_decimate(bool *keep, const double *x, const double *y, int64_t count, do
     c.columns_per_x = bins / ((c.log ? log(high) : high) - c.low);
     for (int64_t first = 0, next; first < count; first = next) {
         const int column = column_of(&c, x[first]);
-        int64_t least = first, most = first;
+        int64_t min = first, max = first;
         for (next = first; next < count && column_of(&c, x[next]) == column; next++) {
             if (isnan(y[next])) continue;
-            if (isnan(y[least]) || y[next] < y[least]) least = next;
-            if (isnan(y[most]) || y[next] > y[most]) most = next;
+            if (isnan(y[min]) || y[next] < y[min]) min = next;
+            if (isnan(y[max]) || y[next] > y[max]) max = next;
         }
-        keep[least] = keep[most] = true;
+        keep[min] = keep[max] = true;
     }
     if (count > 0) keep[0] = keep[count - 1] = true;
 }

@@ -23,6 +23,7 @@ typedef struct vj_table vj_table;
 typedef struct vj_list vj_list;
 typedef struct vj_plot vj_plot;
 
+/** Create an empty document. Free it with vj_document_destroy(). Aborts the job without memory. */
 vj_document *vj_document_create(const char *title);
 /** Free a document. NULL is allowed. */
 void vj_document_destroy(vj_document *document);

@@ -12,6 +12,7 @@ typedef struct {
     char **text;
     int count;
 } vj_problems;
+/** Add a sentence. */
 void vj_problems_add(vj_problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void vj_problems_release(vj_problems *problems);
 

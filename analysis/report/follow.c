@@ -1,7 +1,6 @@
 /* Reads metrics.csv as it grows. */
 #include "report/follow.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>

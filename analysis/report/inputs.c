@@ -12,13 +12,14 @@
 #include "report/pages.h"
 #include "report/runs.h"
 
-const vj_input_kind *const vj_input_kinds[] = {
+/* The kinds, in the order of their sections; a path belongs to the first that accepts it. Ends with NULL. */
+static const vj_input_kind *const kinds_of_inputs[] = {
     &vj_runs, &vj_page_clips, &vj_page_campaigns, &vj_page_analyses, &vj_page_benches, &vj_page_scaling, NULL};
 
 static int kind_of(const char *path)
 {
     int kind = 0;
-    while (vj_input_kinds[kind] && !vj_input_kinds[kind]->is(path)) kind++;
+    while (kinds_of_inputs[kind] && !kinds_of_inputs[kind]->is(path)) kind++;
     return kind;
 }
 
@@ -50,7 +51,7 @@ static void note_unknown(vj_document *document, const char *const *paths, const 
 {
     bool section = false;
     for (int i = 0; i < count; i++) {
-        if (vj_input_kinds[kinds[i]]) continue;
+        if (kinds_of_inputs[kinds[i]]) continue;
         if (!section) vj_document_section(document, "Not shown");
         section = true;
         struct stat info;
@@ -74,11 +75,11 @@ int vj_inputs_add(vj_document *document, const vj_inputs *all)
     int *kinds = vj_report_memory(count, sizeof *kinds);
     const char **of_kind = vj_report_memory(count, sizeof *of_kind);
     for (int i = 0; i < count; i++) kinds[i] = kind_of(paths[i]);
-    for (int k = 0; vj_input_kinds[k]; k++) {
+    for (int k = 0; kinds_of_inputs[k]; k++) {
         int n = 0;
         for (int i = 0; i < count; i++)
             if (kinds[i] == k) of_kind[n++] = paths[i];
-        if (n > 0) shown += vj_input_kinds[k]->add(document, of_kind, n, all);
+        if (n > 0) shown += kinds_of_inputs[k]->add(document, of_kind, n, all);
     }
     note_unknown(document, paths, kinds, count);
     free(kinds);

@@ -22,9 +22,6 @@ typedef struct {
     int (*add)(vj_document *document, const char *const *paths, int count, const vj_inputs *all);
 } vj_input_kind;
 
-/* The kinds, in the order of their sections; a path belongs to the first that accepts it. Ends with NULL. */
-extern const vj_input_kind *const vj_input_kinds[];
-
 /**
  * Add sections for all inputs, and a note for each path that is of no kind. Returns the number of inputs that could be
  * shown, at least in part.

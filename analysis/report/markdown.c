@@ -1,5 +1,4 @@
 /* Writes a document as Markdown, with a file for each plot and picture. */
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -1,8 +1,6 @@
 /* Pages of clip stores: passport, verdicts, classes, sizes, and a contact sheet. */
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 
 #include "base/sort.h"
 #include "clips/clips.h"

@@ -7,7 +7,7 @@
 #include "report/inside.h"
 #include "report/pages.h"
 
-enum { KEY = 128, SIGNIFICANT = 4, MOST_DECIMALS = 12 };
+enum { KEY = 128, SIGNIFICANT = 4, MAX_DECIMALS = 12 };
 
 /* Return whether a value is a time with its spread, {"min": s, "median": s, "max": s}. */
 static bool is_timing(const json_t *value)
@@ -26,7 +26,7 @@ static int decimals_for(double largest, bool whole)
 {
     if (whole || largest <= 0.0 || !isfinite(largest)) return 0;
     const int decimals = SIGNIFICANT - 1 - (int)floor(log10(largest));
-    return decimals < 0 ? 0 : decimals > MOST_DECIMALS ? MOST_DECIMALS : decimals;
+    return decimals < 0 ? 0 : decimals > MAX_DECIMALS ? MAX_DECIMALS : decimals;
 }
 
 /*

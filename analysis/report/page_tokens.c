@@ -17,7 +17,7 @@
 #include "sheet/canvas.h"
 #include "video/still.h"
 
-enum { CLIPS = 4, COLOURS = 3, CELL = 112, GAP = 4, WIDE = 960, MOST_TOKENS = 1 << 16, WHY = 1024 };
+enum { CLIPS = 4, COLOURS = 3, CELL = 112, GAP = 4, WIDE = 960, MAX_TOKENS = 1 << 16, WHY = 1024 };
 
 /* The cells of a clip in time and space. Tokens that belong to no cell come before those of cells. */
 typedef struct {
@@ -81,8 +81,8 @@ static grid guess_grid(int64_t n)
 
 static bool find_grid(tokens *k)
 {
-    const uint64_t *given = k->spectrum->grid, most = MOST_TOKENS;
-    if (given[0] <= most && given[1] <= most && given[2] <= most)
+    const uint64_t *given = k->spectrum->grid, limit = MAX_TOKENS;
+    if (given[0] <= limit && given[1] <= limit && given[2] <= limit)
         k->grid = (grid){(int)given[0], (int)given[1], (int)given[2], false};
     if (fits(&k->grid, k->tokens)) return true;
     grid_of_origin(&k->grid, k->spectrum->origin); /* files from before the grid was an attribute */
@@ -120,7 +120,7 @@ static vj_status read_tokens(tokens *k, hid_t file)
     char name[VJ_PATH + 32];
     k->tokens = (int64_t)s->tokens;
     k->clips = s->rows / s->tokens < CLIPS ? (int64_t)(s->rows / s->tokens) : CLIPS;
-    if (k->tokens > MOST_TOKENS || k->clips < 1)
+    if (k->tokens > MAX_TOKENS || k->clips < 1)
         return vj_raise(VJ_ERR_FORMAT, "%s has %lld clips of %lld tokens", s->name, (long long)k->clips,
                         (long long)k->tokens);
     snprintf(name, sizeof name, "%s/projections", s->group);

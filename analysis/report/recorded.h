@@ -21,7 +21,7 @@ typedef struct {
     bool sparse;         /* measured only in some steps: rows without a number are no gaps */
     double last;         /* the last number; NaN: none */
     double recent;       /* median of the last numbers, up to 100 */
-    double least, most, sum;
+    double min, max, sum;
 } vj_curve;
 
 typedef struct {

@@ -1,5 +1,4 @@
 /* Plots the metrics of runs: the meaning of columns, and a plot for each column with all runs. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "report/inside.h"
@@ -92,15 +91,15 @@ static void put_marks(vj_plot *plot, const vj_recorded *runs, int count, bool te
 /* Return whether a logarithmic axis is better, because one peak would flatten the rest of the curve. */
 static bool spans_decades(const vj_recorded *runs, int count, const char *column)
 {
-    double least = INFINITY, most = 0.0;
+    double min = INFINITY, max = 0.0;
     for (int i = 0; i < count; i++) {
         const vj_curve *curve = vj_recorded_curve(&runs[i], column);
         if (!curve || curve->numbers == 0) continue;
-        if (!(curve->least > 0.0)) return false;
-        least = fmin(least, curve->least);
-        most = fmax(most, curve->most);
+        if (!(curve->min > 0.0)) return false;
+        min = fmin(min, curve->min);
+        max = fmax(max, curve->max);
     }
-    return most > 20.0 * least;
+    return max > 20.0 * min;
 }
 
 /* Add a short curve as it is. For a long one add the medians, and with `each_step` all its numbers, faint, behind them.
@@ -173,7 +172,7 @@ static bool is_counted(const vj_recorded *runs, int count, const char *column)
 {
     for (int i = 0; i < count; i++) {
         const vj_curve *curve = vj_recorded_curve(&runs[i], column);
-        if (curve && curve->most > 0.0) return true;
+        if (curve && curve->max > 0.0) return true;
     }
     return false;
 }
@@ -251,7 +250,7 @@ static bool is_mask_loss(const char *column)
     return strncmp(column, "loss_mask", 9) == 0;
 }
 
-/* Plot the losses of all masks of one run, which has at least two masks, in one plot. */
+/* Plot the losses of all masks of one run, which has at min two masks, in one plot. */
 static void plot_masks_of(vj_document *document, const vj_recorded *run)
 {
     vj_plot *plot = vj_document_plot(document, "loss_by_mask", "Loss by mask");
@@ -345,8 +344,7 @@ void vj_runs_plot(vj_document *document, const vj_recorded *runs, int count)
                   "name."
                 : "Of more than 300 steps a line shows medians, of up to %lld steps each. What is faint behind it are "
                   "the steps themselves; where there are more of them than pixels, the smallest and the largest of "
-                  "each "
-                  "column of pixels, so that peaks stay.",
+                  "each column of pixels, so that peaks stay.",
             (long long)(longest + 119) / 120);
     plot_loss(document, runs, count);
     plot_mask_losses(document, runs, count);

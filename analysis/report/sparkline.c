@@ -113,9 +113,9 @@ static void draw_ascii(vj_sparkline *spark, const vj_course *course, int columns
     }
 }
 
-static int cut(int value, int most)
+static int cut(int value, int limit)
 {
-    return value < 1 ? 1 : value > most ? most : value;
+    return value < 1 ? 1 : value > limit ? limit : value;
 }
 
 void vj_sparkline_draw(vj_sparkline *spark, const vj_course *course, int columns, int rows, bool unicode)

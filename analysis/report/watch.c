@@ -245,8 +245,8 @@ static void put_table(const vj_terminal *t, const vj_run_view *runs, int count, 
         const int length = vj_utf8_length(runs[i].folder);
         if (length > name_columns) name_columns = length;
     }
-    const int most = t->columns > 100 ? t->columns - 76 : 24;
-    if (name_columns > most) name_columns = most;
+    const int limit = t->columns > 100 ? t->columns - 76 : 24;
+    if (name_columns > limit) name_columns = limit;
     fprintf(out, VJ_BOLD "%-*s  %-9s %-10s %9s  %10s  %8s  %8s  %s" VJ_PLAIN "\n", name_columns, "run", "state",
             "progress", "step", "time", "loss", "rank", "left");
     for (int i = 0; i < count; i++) put_line(t, &runs[i], name_columns, out);

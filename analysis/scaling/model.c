@@ -21,7 +21,7 @@
 
 extern char **environ;
 
-enum { MOST_POINTS = 64, PART_BUCKETS = 4 /* as many as gradient_sum.c has between nodes at a time */ };
+enum { MAX_POINTS = 64, PART_BUCKETS = 4 /* as many as gradient_sum.c has between nodes at a time */ };
 
 /* Bytes that a rank reads and writes to sum one byte of its vector, as counted by simulation/machine.c: in
  * gradient_sum.c, and through the window in group.c. The rates in cluster.* are for bytes summed. */
@@ -44,10 +44,10 @@ typedef struct {
 /* ------------------------------------------------------------------------------------------------ layouts */
 
 /* Return the largest microbatch, at most the configuration's, with which no rank has more clips than necessary. */
-static int64_t choose_microbatch(int64_t batch, int64_t groups, int64_t most)
+static int64_t choose_microbatch(int64_t batch, int64_t groups, int64_t limit)
 {
     int64_t best = 1, best_clips = INT64_MAX;
-    for (int64_t m = 1; m <= most; m++) {
+    for (int64_t m = 1; m <= limit; m++) {
         if (batch % m != 0) continue;
         const int64_t clips = (batch / m + groups - 1) / groups * m;
         if (clips > best_clips) continue;
@@ -68,9 +68,9 @@ static vj_status lay_out(study *s, int nodes, int node_ranks, vj_train_layout *l
                            .tensor = (int)c->parallel.tensor,
                            .zero = (int)c->parallel.zero,
                            .microbatch = choose_microbatch(c->train.batch, groups, c->train.microbatch)};
-    const int64_t most = c->train.microbatch;
+    const int64_t limit = c->train.microbatch;
     const bool can = vj_train_layout_time(l, c, &s->work, &s->machine, reason, sizeof reason);
-    c->train.microbatch = most;
+    c->train.microbatch = limit;
     if (!can) return vj_raise(VJ_ERR_USAGE, "%d nodes of %d ranks: %s", nodes, node_ranks, reason);
     return VJ_OK;
 }
@@ -158,16 +158,34 @@ static vj_status write_workload(const study *s, const vj_train_layout *l)
 
 /* ------------------------------------------------------------------------------------------------ simulation */
 
+/* Start a program with its output in the files `result` and `errors`, and wait for its end. */
+static vj_status run_program(const char *const *argv, const char *result, const char *errors)
+{
+    posix_spawn_file_actions_t actions;
+    pid_t process;
+    int state = 0;
+    if (posix_spawn_file_actions_init(&actions)) return vj_raise(VJ_ERR_MEMORY, "no memory to start %s", argv[0]);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, result, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errors, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    const int error = posix_spawnp(&process, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    if (error)
+        return vj_raise(VJ_ERR_LIBRARY, "%s cannot be started: %s; SimGrid is needed (Debian: libsimgrid-dev)", argv[0],
+                        strerror(error));
+    while (waitpid(process, &state, 0) < 0 && errno == EINTR) continue;
+    return VJ_OK; /* what it has written tells whether it succeeded */
+}
+
 /* Run SimGrid as a child process in the study's folder, with its output in the file `result`. */
 static vj_status run_simulator(const study *s, const vj_train_layout *l)
 {
     char count[16], send[64], isend[64], program[VJ_PATH], result[VJ_PATH];
+    char platform[VJ_PATH], hosts[VJ_PATH], workload[VJ_PATH], errors[VJ_PATH];
     snprintf(count, sizeof count, "%d", l->nodes * l->node_ranks);
     snprintf(send, sizeof send, "--cfg=smpi/os:0:%.9g:0", s->machine.message_s);
     snprintf(isend, sizeof isend, "--cfg=smpi/ois:0:%.9g:0", s->machine.message_s);
     snprintf(program, sizeof program, "%s", s->program);
     snprintf(result, sizeof result, "%s/result", s->folder);
-    char platform[VJ_PATH], hosts[VJ_PATH], workload[VJ_PATH], errors[VJ_PATH];
     snprintf(platform, sizeof platform, "%s/platform.xml", s->folder);
     snprintf(hosts, sizeof hosts, "%s/hosts", s->folder);
     snprintf(workload, sizeof workload, "%s/workload", s->folder);
@@ -200,19 +218,7 @@ static vj_status run_simulator(const study *s, const vj_train_layout *l)
                                 program,
                                 workload,
                                 NULL};
-    posix_spawn_file_actions_t actions;
-    pid_t process;
-    int state = 0;
-    if (posix_spawn_file_actions_init(&actions)) return vj_raise(VJ_ERR_MEMORY, "no memory to start smpirun");
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, result, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errors, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    const int error = posix_spawnp(&process, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    if (error)
-        return vj_raise(VJ_ERR_LIBRARY, "smpirun cannot be started: %s; SimGrid is needed (Debian: libsimgrid-dev)",
-                        strerror(error));
-    while (waitpid(process, &state, 0) < 0 && errno == EINTR) continue;
-    return VJ_OK; /* the file `result` tells whether it succeeded */
+    return run_program(argv, result, errors);
 }
 
 static vj_status read_result(const study *s, simulated *r)
@@ -280,8 +286,8 @@ static vj_status simulate_all(study *s, FILE *out)
 {
     const int units = (int)(s->machine.gpus ? s->machine.gpus : s->machine.numa);
     const int node_ranks = s->model->node_ranks > 0 ? s->model->node_ranks : units;
-    int64_t nodes[MOST_POINTS];
-    const int points = vj_parse_list(s->model->nodes, 1, 100000, nodes, MOST_POINTS);
+    int64_t nodes[MAX_POINTS];
+    const int points = vj_parse_list(s->model->nodes, 1, 100000, nodes, MAX_POINTS);
     if (points < 0)
         return vj_raise(VJ_ERR_USAGE, "--nodes %s: numbers of nodes are expected, such as 1,2,4", s->model->nodes);
     fputs(VJ_SCALING_CSV_BEGIN "tensor,zero,bucket_mb,clips,clips_a_rank,step_s,clips_per_s,efficiency,products_s,"

@@ -99,20 +99,20 @@ static const vj_source_kind kind = {
 /* Parse "all", "last" or "1,6,12". */
 static vj_status parse_layers(encoders *e, const char *text)
 {
-    const int depth = depth_of(e), most = VJ_MAX_REPRESENTATIONS;
+    const int depth = depth_of(e), limit = VJ_MAX_REPRESENTATIONS;
     if (!text || strcmp(text, "last") == 0) {
         e->layers = 1;
         e->layer[0] = depth;
         return VJ_OK;
     }
     if (strcmp(text, "all") == 0) {
-        if (depth > most)
-            return vj_raise(VJ_ERR_USAGE, "--layers all: %d layers are more than %d; name some", depth, most);
+        if (depth > limit)
+            return vj_raise(VJ_ERR_USAGE, "--layers all: %d layers are more than %d; name some", depth, limit);
         for (e->layers = 0; e->layers < depth; e->layers++) e->layer[e->layers] = e->layers + 1;
         return VJ_OK;
     }
     int64_t layer[VJ_MAX_REPRESENTATIONS];
-    const int count = vj_parse_list(text, 1, depth, layer, most);
+    const int count = vj_parse_list(text, 1, depth, layer, limit);
     if (count < 0)
         return vj_raise(VJ_ERR_USAGE,
                         "--layers %s: expected all, last, or numbers from 1 to %d (model.depth) with commas between "

@@ -26,9 +26,9 @@ static vj_status begin(void *from, int64_t first, int64_t last)
 static vj_status read_means(const stores *s, const vj_features *store, int64_t first, int64_t count, float *x)
 {
     const vj_features_header *layout = vj_features_describe(store);
-    const int64_t most = vj_features_slab(store);
-    for (int64_t i = 0; i < count; i += most) {
-        const int64_t n = count - i < most ? count - i : most;
+    const int64_t limit = vj_features_slab(store);
+    for (int64_t i = 0; i < count; i += limit) {
+        const int64_t n = count - i < limit ? count - i : limit;
         VJ_TRY(vj_features_read_rows(store, first + i, n, s->tokens));
         vj_host_mean_tokens(x + i * layout->width, s->tokens, n, layout->tokens, (int)layout->width);
     }
@@ -140,15 +140,15 @@ static vj_status check_all(const stores *s)
 
 static vj_status allocate(stores *s)
 {
-    int64_t most = 0; /* floats of the clips whose means are made at a time */
+    int64_t largest = 0; /* floats of the clips whose means are made at a time */
     for (int i = 0; i < s->count; i++) {
         const vj_features_header *h = vj_features_describe(s->store[i]);
         const int64_t values = vj_features_slab(s->store[i]) * h->tokens * h->width;
-        if (h->tokens > 1 && values > most) most = values;
+        if (h->tokens > 1 && values > largest) largest = values;
     }
-    if (!s->average || most == 0) return VJ_OK;
-    s->tokens = vj_calloc(most, sizeof *s->tokens);
-    return s->tokens ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld tokens' values", (long long)most);
+    if (!s->average || largest == 0) return VJ_OK;
+    s->tokens = vj_calloc(largest, sizeof *s->tokens);
+    return s->tokens ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld tokens' values", (long long)largest);
 }
 
 /* Name a representation by its file: "val" for "a/val.h5". */

@@ -121,12 +121,12 @@ vj_status vj_source_take_columns(vj_source *s, bool sums)
 /* Divide the clips over ranks, and into slabs of at most `slab` clips. Afterwards no pass is active. */
 static void share_clips(vj_source *s, int64_t slab)
 {
-    int64_t most_first, most_last;
+    int64_t begin, end;
     vj_split(s->clips, s->size, s->rank, &s->first, &s->last);
-    vj_split(s->clips, s->size, 0, &most_first, &most_last);
-    const int64_t most = most_last - most_first;
-    s->slab = slab < most ? slab : most;
-    s->slabs = (most + s->slab - 1) / s->slab;
+    vj_split(s->clips, s->size, 0, &begin, &end);
+    const int64_t largest = end - begin; /* rank 0 has the largest share */
+    s->slab = slab < largest ? slab : largest;
+    s->slabs = (largest + s->slab - 1) / s->slab;
     s->next = s->last;
     s->done = s->slabs;
 }

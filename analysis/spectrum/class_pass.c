@@ -6,7 +6,6 @@
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "parallel/parallel.h"
 #include "spectrum/classes.h"
@@ -123,9 +122,9 @@ static vj_status centre_means(vj_class_pass *p)
 /* Take the eigenvectors of M M^T / C. The covariance between classes, M^T M / C, has the same nonzero eigenvalues. */
 static vj_status find_directions(vj_class_pass *p, const double *values, const double *vectors)
 {
-    const int C = p->C, most = C - 1 < p->D ? C - 1 : p->D;
+    const int C = p->C, rank = C - 1 < p->D ? C - 1 : p->D;
     const double least = DBL_EPSILON * (C > p->D ? C : p->D) * values[C - 1];
-    for (int k = C - 1; k >= C - most && values[k] > least && values[k] > 0.0; k--) p->value[p->rank++] = values[k];
+    for (int k = C - 1; k >= C - rank && values[k] > least && values[k] > 0.0; k--) p->value[p->rank++] = values[k];
     if (p->rank == 0)
         return vj_raise(VJ_ERR_FORMAT, "task %s: the mean features of all %d classes are the same", p->task->name, C);
     double *direction = vj_calloc((int64_t)C * p->rank, sizeof *direction);

@@ -13,42 +13,43 @@
 
 /* ------------------------------------------------------------------------------------------------ tasks */
 
-static void count_clips(const vj_source *source, int label, int32_t most, int64_t *counted)
+static void count_clips(const vj_source *source, int label, int32_t largest, int64_t *counted)
 {
     const int labels = vj_source_label_count(source);
     const int32_t *of = vj_source_labels(source);
     for (int64_t i = 0; i < vj_source_clips(source); i++) {
         const int32_t value = of[i * labels + label];
-        if (value >= 0 && value <= most) counted[value]++;
+        if (value >= 0 && value <= largest) counted[value]++;
     }
 }
 
 static int32_t largest_value(const vj_source *source, int label)
 {
     const int labels = vj_source_label_count(source);
-    int32_t most = -1;
+    int32_t largest = -1;
     for (int64_t i = 0; i < vj_source_clips(source); i++) {
         const int32_t value = vj_source_labels(source)[i * labels + label];
-        if (value > most) most = value;
+        if (value > largest) largest = value;
     }
-    return most;
+    return largest;
 }
 
-vj_status vj_task_init(vj_task *task, const vj_source *source, int label)
+/* Count the classes of a label. VJ_ERR_FORMAT if fewer than two have two clips. Release in any case. */
+static vj_status init_task(vj_task *task, const vj_source *source, int label)
 {
     *task = (vj_task){.label = label};
     VJ_TRY(vj_source_check_classes(source, label));
-    const int32_t most = largest_value(source, label);
-    *task = (vj_task){.name = vj_source_label_name(source, label), .label = label, .values = most + 1};
-    if (most < 0) return vj_raise(VJ_ERR_FORMAT, "no clip has a label of task '%s'", task->name);
+    const int32_t largest = largest_value(source, label);
+    *task = (vj_task){.name = vj_source_label_name(source, label), .label = label, .values = largest + 1};
+    if (largest < 0) return vj_raise(VJ_ERR_FORMAT, "no clip has a label of task '%s'", task->name);
     task->counted = vj_calloc(task->values, sizeof *task->counted);
     task->place = vj_calloc(task->values, sizeof *task->place);
     task->number = vj_calloc(task->values, sizeof *task->number);
     task->clips = vj_calloc(task->values, sizeof *task->clips);
     if (!task->counted || !task->place || !task->number || !task->clips)
         return vj_raise(VJ_ERR_MEMORY, "no memory for the classes of task '%s'", task->name);
-    count_clips(source, label, most, task->counted);
-    for (int32_t value = 0; value <= most; value++) {
+    count_clips(source, label, largest, task->counted);
+    for (int32_t value = 0; value <= largest; value++) {
         task->place[value] = -1;
         if (task->counted[value] < 2) continue;
         task->place[value] = task->count;
@@ -62,7 +63,7 @@ vj_status vj_task_init(vj_task *task, const vj_source *source, int label)
     return VJ_OK;
 }
 
-void vj_task_release(vj_task *task)
+static void release_task(vj_task *task)
 {
     free(task->counted);
     free(task->place);
@@ -86,7 +87,7 @@ static vj_status plan(study *s)
 {
     int labels[VJ_MAX_LABELS], count;
     VJ_TRY(vj_choose_labels(labels, &count, s->source, s->analysis->config));
-    for (int t = 0; t < count; t++) VJ_TRY(vj_task_init(&s->task[s->task_count++], s->source, labels[t]));
+    for (int t = 0; t < count; t++) VJ_TRY(init_task(&s->task[s->task_count++], s->source, labels[t]));
     return VJ_OK;
 }
 
@@ -118,7 +119,7 @@ static void release(study *s)
         if (s->pass) vj_class_pass_destroy(s->pass[i]);
         if (s->measure) vj_class_measures_release(&s->measure[i]);
     }
-    for (int t = 0; t < s->task_count; t++) vj_task_release(&s->task[t]);
+    for (int t = 0; t < s->task_count; t++) release_task(&s->task[t]);
     free(s->pass);
     free(s->measure);
 }

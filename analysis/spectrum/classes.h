@@ -18,10 +18,6 @@ typedef struct {
     int64_t *counted; /* [values] clips with each label value */
 } vj_task;
 
-/** Count the classes of a label. VJ_ERR_FORMAT if fewer than two have two clips. Release in any case. */
-vj_status vj_task_init(vj_task *task, const vj_source *source, int label);
-void vj_task_release(vj_task *task);
-
 /* The measures of one representation and one task (docs/method.md, section 15.3). */
 typedef struct {
     double within, between, total;    /* variance: sums over the features' components, means over clips */

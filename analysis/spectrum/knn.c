@@ -46,7 +46,7 @@ static void choose_blocks(work *w)
     int64_t query = 0, tiles = 0, first, last;
     for (int i = 0; i < w->count; i++) {
         const int D = vj_source_representation(w->plan.training, i)->width;
-        query += vj_search_query_bytes(D, w->plan.most_k, w->plan.lists);
+        query += vj_search_query_bytes(D, w->plan.max_k, w->plan.lists);
         tiles += vj_search_tile_bytes(D) + vj_source_slab_clips(w->plan.training) * D * (int64_t)sizeof(float);
     }
     int64_t room = vj_rank_memory(w->analysis->comm) / 2;
@@ -67,7 +67,7 @@ static vj_status prepare_subject(work *w, int i)
     if (s->what->tokens != 1)
         return vj_raise(VJ_ERR_USAGE, "knn compares clips, one row each, and %s has %lld; leave out --tokens",
                         s->what->origin, (long long)s->what->tokens);
-    VJ_TRY(vj_search_create(&s->search, w->plan.distance, s->what->width, w->plan.most_k, w->plan.lists, w->room));
+    VJ_TRY(vj_search_create(&s->search, w->plan.distance, s->what->width, w->plan.max_k, w->plan.lists, w->room));
     s->search.allowed = w->plan.allowed;
     s->rows = vj_calloc(vj_source_slab_clips(w->plan.training) * s->what->width, sizeof *s->rows);
     s->first = vj_calloc(s->what->width, sizeof *s->first);
@@ -195,7 +195,7 @@ static void vote(work *w, subject *s, int64_t i, int64_t query)
 /* Take the lists of queries [at, at + count) of a representation's search: count votes, and get values for the file. */
 static void read_lists(work *w, subject *s, int64_t at, int64_t count, int64_t first, int64_t *rows, float *values)
 {
-    const int k = w->plan.most_k;
+    const int k = w->plan.max_k;
     for (int64_t i = 0; i < count; i++) {
         int found;
         const vj_neighbour *list = vj_search_result(&s->search, 0, at + i, &found);
@@ -212,7 +212,7 @@ static void read_lists(work *w, subject *s, int64_t at, int64_t count, int64_t f
 static vj_status take_results(work *w, int64_t first, int64_t count)
 {
     enum { PIECE = 1024 };
-    const int k = w->plan.most_k;
+    const int k = w->plan.max_k;
     int64_t *rows = vj_calloc((int64_t)PIECE * k, sizeof *rows);
     float *values = vj_calloc((int64_t)PIECE * k, sizeof *values);
     vj_status status = rows && values ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %d neighbours", k);
@@ -232,7 +232,7 @@ static vj_status take_results(work *w, int64_t first, int64_t count)
 
 static vj_status declare(work *w)
 {
-    const int64_t n = vj_source_clips(w->plan.queries), dim[2] = {n, w->plan.most_k},
+    const int64_t n = vj_source_clips(w->plan.queries), dim[2] = {n, w->plan.max_k},
                   labels[2] = {n, vj_source_label_count(w->plan.queries)};
     w->clip = w->label = -1;
     for (int i = 0; i < w->count; i++) {

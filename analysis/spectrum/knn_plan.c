@@ -1,7 +1,6 @@
 /* Reads the options of "knn", and counts labels and copies. All ranks do the same. */
 #include "spectrum/knn_plan.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +11,7 @@ static const int usual_k[] = {1, 5, 10, 20, 100, 200};
 
 /* ------------------------------------------------------------------------------------------------ options */
 
-static vj_status parse_k(vj_knn_plan *p, const char *text, int64_t most)
+static vj_status parse_k(vj_knn_plan *p, const char *text, int64_t limit)
 {
     int64_t k[VJ_MAX_K];
     const int count = vj_parse_list(text, 1, INT32_MAX, k, VJ_MAX_K);
@@ -22,17 +21,17 @@ static vj_status parse_k(vj_knn_plan *p, const char *text, int64_t most)
         return vj_raise(VJ_ERR_USAGE,
                         "--neighbours %s: expected at most %d numbers from 1, ascending, with commas between them",
                         text, VJ_MAX_K);
-    if (k[count - 1] > most)
+    if (k[count - 1] > limit)
         return vj_raise(VJ_ERR_USAGE, "--neighbours %s: a query has only %lld possible neighbours", text,
-                        (long long)most);
+                        (long long)limit);
     for (p->k_count = 0; p->k_count < count; p->k_count++) p->k[p->k_count] = (int)k[p->k_count];
     return VJ_OK;
 }
 
 static vj_status parse_options(vj_knn_plan *p, const vj_analysis_options *o)
 {
-    const int64_t most = vj_source_clips(p->training) - (p->leave_one_out ? 1 : 0);
-    if (most < 1) return vj_raise(VJ_ERR_USAGE, "one clip alone has no neighbours");
+    const int64_t limit = vj_source_clips(p->training) - (p->leave_one_out ? 1 : 0);
+    if (limit < 1) return vj_raise(VJ_ERR_USAGE, "one clip alone has no neighbours");
     if (o->distance && strcmp(o->distance, "cosine") != 0 && strcmp(o->distance, "euclidean") != 0)
         return vj_raise(VJ_ERR_USAGE, "--distance %s: expected cosine or euclidean", o->distance);
     p->distance = o->distance && strcmp(o->distance, "euclidean") == 0 ? VJ_EUCLIDEAN : VJ_COSINE;
@@ -42,9 +41,9 @@ static vj_status parse_options(vj_knn_plan *p, const vj_analysis_options *o)
         return vj_raise(VJ_ERR_USAGE,
                         "--temperature weighs votes by cosine similarity; leave out --distance euclidean");
     VJ_TRY(vj_option_positive("--memory", o->memory, &p->memory_mib));
-    if (o->neighbours) return parse_k(p, o->neighbours, most);
+    if (o->neighbours) return parse_k(p, o->neighbours, limit);
     for (size_t i = 0; i < sizeof usual_k / sizeof usual_k[0]; i++)
-        if (usual_k[i] <= most) p->k[p->k_count++] = usual_k[i];
+        if (usual_k[i] <= limit) p->k[p->k_count++] = usual_k[i];
     return VJ_OK;
 }
 
@@ -108,8 +107,8 @@ static vj_status add_task(vj_knn_plan *p, int label)
     VJ_TRY(vj_source_check_classes(p->training, label));
     VJ_TRY(vj_source_check_classes(p->queries, label));
     const int64_t labelled = count_labelled(p->training, label, &t->classes),
-                  asked = count_labelled(p->queries, label, &t->classes), most = labelled - (p->leave_one_out ? 1 : 0);
-    while (t->k_count < p->k_count && p->k[t->k_count] <= most) t->k_count++;
+                  asked = count_labelled(p->queries, label, &t->classes), limit = labelled - (p->leave_one_out ? 1 : 0);
+    while (t->k_count < p->k_count && p->k[t->k_count] <= limit) t->k_count++;
     if (asked == 0 || t->k_count == 0) {
         vj_log("note: label %s is left out: %lld training clips and %lld queries have it", name, (long long)labelled,
                (long long)asked);
@@ -164,7 +163,7 @@ vj_status vj_knn_plan_make(vj_knn_plan *p, const vj_analysis *analysis)
     p->leave_one_out = !p->queries;
     if (p->leave_one_out) p->queries = p->training;
     VJ_TRY(parse_options(p, analysis->options));
-    p->most_k = p->k[p->k_count - 1];
+    p->max_k = p->k[p->k_count - 1];
     VJ_TRY(find_tasks(p, analysis->config, analysis->out != NULL));
     return log_copies(p);
 }

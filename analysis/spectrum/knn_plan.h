@@ -19,7 +19,7 @@ typedef struct {
     bool leave_one_out;
     vj_distance distance;
     double temperature, memory_mib; /* memory_mib 0: not given */
-    int k[VJ_MAX_K], k_count, most_k;
+    int k[VJ_MAX_K], k_count, max_k;
     int tasks, lists; /* lists of the search: one of all training clips, and those that tasks need besides */
     vj_knn_task task[VJ_MAX_LABELS];
     const bool *allowed[VJ_MAX_LABELS + 1]; /* [lists] as vj_search.allowed; borrowed from the tasks */

@@ -10,7 +10,7 @@
 #include "h5/h5.h"
 #include "parallel/parallel.h"
 
-enum { NAME = 256, DIMENSIONS = 4, MOST_DATASETS = 4096, MOST_ATTRIBUTES = 2048, MOST_U64S = 4 };
+enum { NAME = 256, DIMENSIONS = 4, MAX_DATASETS = 4096, MAX_ATTRIBUTES = 2048, MAX_U64S = 4 };
 
 typedef struct {
     char name[NAME];
@@ -25,7 +25,7 @@ typedef struct {
     enum { NUMBER, COUNT, DIGEST, U64S, TEXT } kind;
     double number;
     int64_t count;
-    uint64_t u64[MOST_U64S];
+    uint64_t u64[MAX_U64S];
     int u64_count;
     char *text; /* owned */
 } attribute;
@@ -59,8 +59,8 @@ vj_status vj_analysis_file_open(vj_analysis_file **output, const vj_analysis *an
     if (o) {
         o->analysis = analysis;
         o->command = command;
-        o->datasets = vj_calloc(MOST_DATASETS, sizeof *o->datasets);
-        o->attributes = vj_calloc(MOST_ATTRIBUTES, sizeof *o->attributes);
+        o->datasets = vj_calloc(MAX_DATASETS, sizeof *o->datasets);
+        o->attributes = vj_calloc(MAX_ATTRIBUTES, sizeof *o->attributes);
     }
     if (vj_agree(analysis->comm, o && o->datasets && o->attributes ? VJ_OK : VJ_ERR_MEMORY) == VJ_OK) return VJ_OK;
     if (o) free(o->datasets), free(o->attributes);
@@ -73,7 +73,7 @@ vj_status vj_analysis_file_open(vj_analysis_file **output, const vj_analysis *an
 
 static int declare(vj_analysis_file *o, hid_t type, int ndim, const int64_t *dim, const char *name, va_list args)
 {
-    VJ_ASSERT(o->count < MOST_DATASETS && ndim >= 1 && ndim <= DIMENSIONS && !o->begun);
+    VJ_ASSERT(o->count < MAX_DATASETS && ndim >= 1 && ndim <= DIMENSIONS && !o->begun);
     dataset *d = &o->datasets[o->count];
     vsnprintf(d->name, sizeof d->name, name, args);
     d->type = H5Tcopy(type);
@@ -107,7 +107,7 @@ int vj_analysis_file_texts(vj_analysis_file *o, int64_t count, int64_t bytes, co
 
 static attribute *add_attribute(vj_analysis_file *o, const char *object, const char *name)
 {
-    VJ_ASSERT(o->attribute_count < MOST_ATTRIBUTES);
+    VJ_ASSERT(o->attribute_count < MAX_ATTRIBUTES);
     attribute *a = &o->attributes[o->attribute_count++];
     snprintf(a->object, sizeof a->object, "%s", object);
     snprintf(a->name, sizeof a->name, "%s", name);
@@ -131,7 +131,7 @@ void vj_analysis_file_count(vj_analysis_file *o, const char *object, const char 
 void vj_analysis_file_u64s(vj_analysis_file *o, const char *object, const char *name, const uint64_t *values, int count)
 {
     attribute *a = add_attribute(o, object, name);
-    VJ_ASSERT(count <= MOST_U64S);
+    VJ_ASSERT(count <= MAX_U64S);
     a->kind = U64S;
     a->u64_count = count;
     memcpy(a->u64, values, (size_t)count * sizeof *values);

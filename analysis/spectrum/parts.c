@@ -1,7 +1,6 @@
 /* Functions that several commands share: sums, memory, means and progress. */
 #include "spectrum/parts.h"
 
-#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,7 +114,7 @@ vj_status vj_count_copies(int64_t *copies, const vj_source *training, const vj_s
 vj_status vj_memory_for_sums(int64_t *bytes, MPI_Comm comm, const char *option, int64_t needed)
 {
     double mib;
-    const int64_t most = vj_rank_memory(comm), left = most > needed ? most - needed : 0;
+    const int64_t memory = vj_rank_memory(comm), left = memory > needed ? memory - needed : 0;
     *bytes = left / 2;
     if (!option) return VJ_OK;
     const int rank = vj_comm_rank(comm); /* errors are reported once */

@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include <xxhash.h>
 
 #include "base/number.h"
@@ -16,7 +15,7 @@
 #include "probe/splits.h"
 #include "spectrum/output.h"
 
-enum { MOST_LAMBDAS = 200 };
+enum { MAX_LAMBDAS = 200 };
 
 /* Numbers of the datasets for one representation and task. */
 typedef struct {
@@ -26,7 +25,7 @@ typedef struct {
 typedef struct {
     vj_analysis *analysis;
     vj_notes notes;
-    double ratio[MOST_LAMBDAS];
+    double ratio[MAX_LAMBDAS];
     int lambdas, representations, task_count;
     double memory_mib; /* 0: not given */
     vj_ridge_task tasks[VJ_MAX_LABELS];
@@ -54,9 +53,9 @@ static vj_status parse_path(campaign *c, const char *text)
     double low, high;
     char rest;
     if (sscanf(text, "%lf,%lf,%d%c", &low, &high, &c->lambdas, &rest) != 3 || !(low > 0.0) || !(high > low) ||
-        !isfinite(high) || c->lambdas < 2 || c->lambdas > MOST_LAMBDAS)
+        !isfinite(high) || c->lambdas < 2 || c->lambdas > MAX_LAMBDAS)
         return vj_raise(VJ_ERR_USAGE, "--path %s is not LOW,HIGH,COUNT with 0 < LOW < HIGH and 2 to %d penalties", text,
-                        MOST_LAMBDAS);
+                        MAX_LAMBDAS);
     for (int l = 0; l < c->lambdas; l++) c->ratio[l] = low * pow(high / low, (double)l / (c->lambdas - 1));
     return VJ_OK;
 }
@@ -191,7 +190,7 @@ static vj_status begin_output(campaign *c)
 static vj_status write_path(const campaign *c, const datasets *to, int64_t at, const vj_ridge_path *path)
 {
     const int64_t L = c->lambdas;
-    double percent[MOST_LAMBDAS];
+    double percent[MAX_LAMBDAS];
     const struct {
         int dataset;
         const double *values;

@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "parallel/parallel.h"
 #include "spectrum/parts.h"

@@ -16,10 +16,10 @@ static int32_t label_of(const vj_source *source, int64_t clip, int label)
 /* Return 1 + the largest value of a label. */
 static int values_of(const vj_source *source, int label)
 {
-    int32_t most = -1;
+    int32_t largest = -1;
     for (int64_t i = 0; i < vj_source_clips(source); i++)
-        if (label_of(source, i, label) > most) most = label_of(source, i, label);
-    return most + 1;
+        if (label_of(source, i, label) > largest) largest = label_of(source, i, label);
+    return largest + 1;
 }
 
 /* Count the clips of each label value, clips [values]. Returns how many clips have a label. */

@@ -4,7 +4,6 @@
  * commands begin.
  */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +18,7 @@
 #include "spectrum/parts.h"
 #include "spectrum/ridge_fit.h"
 
-enum { REPEATS = 5, COMPONENTS = 64, NEIGHBOURS = 20, MOST_QUERIES = 1024 };
+enum { REPEATS = 5, COMPONENTS = 64, NEIGHBOURS = 20, MAX_QUERIES = 1024 };
 
 typedef struct {
     const vj_analysis *analysis;
@@ -176,7 +175,7 @@ static vj_status prepare(speed *s)
     for (int64_t i = 0; i < numbers; i++) s->features[i] = (float)vj_rng_uniform(&rng) - 0.5F;
     VJ_TRY(random_factor(&s->basis, &rng, s->width, COMPONENTS));
     VJ_TRY(random_factor(&s->square, &rng, s->width, s->width));
-    const int queries = s->rows < MOST_QUERIES ? s->rows : MOST_QUERIES;
+    const int queries = s->rows < MAX_QUERIES ? s->rows : MAX_QUERIES;
     VJ_TRY(vj_search_create(&s->search, VJ_COSINE, s->width, NEIGHBOURS, 1, queries));
     memcpy(s->search.queries, s->features, (size_t)queries * (size_t)s->width * sizeof *s->features);
     return VJ_OK;
@@ -218,11 +217,11 @@ static vj_status measure(speed *s)
 
 vj_status vj_speed_run(vj_analysis *analysis)
 {
-    enum { MOST_WIDTH = 1 << 15, MOST_ROWS = 1 << 20 };
+    enum { MAX_WIDTH = 1 << 15, MAX_ROWS = 1 << 20 };
     speed s = {.analysis = analysis, .report = analysis->report, .threads = vj_place_of(analysis->comm).threads};
     int64_t width = 1408, rows = 4096;
-    VJ_TRY(vj_option_number("--width", analysis->options->width, 1, MOST_WIDTH, &width));
-    VJ_TRY(vj_option_number("--rows", analysis->options->rows, 1, MOST_ROWS, &rows));
+    VJ_TRY(vj_option_number("--width", analysis->options->width, 1, MAX_WIDTH, &width));
+    VJ_TRY(vj_option_number("--rows", analysis->options->rows, 1, MAX_ROWS, &rows));
     s.width = (int)width;
     s.rows = (int)rows;
     VJ_TRY(vj_memory_for_sums(&s.sum_bytes, analysis->comm, analysis->options->memory, 0));

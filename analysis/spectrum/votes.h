@@ -46,6 +46,7 @@ typedef struct {
     int64_t queries;
     double top1, top5, class_mean; /* class_mean: mean of top-1 over the classes that queries have */
 } vj_accuracy;
+/** Return the accuracies of a kind of vote with the which_k-th number of neighbours. */
 vj_accuracy vj_ballot_accuracy(const vj_ballot *ballot, vj_vote kind, int which_k);
 
 #endif

@@ -162,17 +162,17 @@ static vj_status read_text(const reader *r, const target *to, const yaml_node_t 
     return VJ_OK;
 }
 
-/* Return the number of items of a list, or -1 after a message if it is not from `fewest` to `most`. */
-static int list_length(reader *r, const target *to, const yaml_node_t *node, int fewest, int most)
+/* Return the number of items of a list, or -1 after a message if it is not from `low` to `high`. */
+static int list_length(reader *r, const target *to, const yaml_node_t *node, int low, int high)
 {
     if (node->type != YAML_SEQUENCE_NODE) {
         refuse_value(r, to, node);
         return -1;
     }
     int n = (int)(node->data.sequence.items.top - node->data.sequence.items.start);
-    if (n >= fewest && n <= most) return n;
-    refuse(r, line_of(node), to->name, fewest == most ? "has %d items, it takes %d" : "has %d items, at most %d fit", n,
-           most);
+    if (n >= low && n <= high) return n;
+    refuse(r, line_of(node), to->name, low == high ? "has %d items, it takes %d" : "has %d items, at most %d fit", n,
+           high);
     return -1;
 }
 
@@ -192,13 +192,13 @@ static vj_status read_texts(reader *r, const target *to, const yaml_node_t *node
     return VJ_OK;
 }
 
-static vj_status read_numbers(reader *r, const target *to, const yaml_node_t *node, int fewest, int most, int *count)
+static vj_status read_numbers(reader *r, const target *to, const yaml_node_t *node, int low, int high, int *count)
 {
     double *list = to->base;
-    *count = list_length(r, to, node, fewest, most);
+    *count = list_length(r, to, node, low, high);
     if (*count < 0) return VJ_ERR_USAGE;
     for (int i = 0; i < *count; i++) VJ_TRY(read_number(r, to, list_item(r, node, i), &list[i]));
-    for (int i = *count; i < most; i++) list[i] = 0;
+    for (int i = *count; i < high; i++) list[i] = 0;
     return VJ_OK;
 }
 
@@ -328,9 +328,9 @@ static vj_status read_maps(reader *r, const target *to, const yaml_node_t *node)
     char name[64];
     const vj_maps *maps = vj_maps_of(to->row);
     char *config = (char *)r->config;
-    int count = list_length(r, to, node, 0, maps->most);
+    int count = list_length(r, to, node, 0, maps->max_items);
     if (count < 0) return VJ_ERR_USAGE;
-    char *items = vj_calloc(maps->most, (int64_t)maps->bytes);
+    char *items = vj_calloc(maps->max_items, (int64_t)maps->bytes);
     vj_status status = items ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", to->name);
     for (int i = 0; i < count && status == VJ_OK; i++) {
         const yaml_node_t *item = list_item(r, node, i);
@@ -340,7 +340,7 @@ static vj_status read_maps(reader *r, const target *to, const yaml_node_t *node)
     }
     if (status == VJ_OK) {
         *(int *)(config + maps->count_at) = count;
-        memcpy(config + to->row->at, items, (size_t)maps->most * maps->bytes);
+        memcpy(config + to->row->at, items, (size_t)maps->max_items * maps->bytes);
     }
     free(items);
     return status;

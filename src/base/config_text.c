@@ -167,7 +167,29 @@ static bool section_asked(int i, const char *const *sections)
     return false;
 }
 
-static void help_row(FILE *out, const vj_setting *row, const char *indent)
+void vj_print_help(FILE *out, const char *text, size_t bytes, int column, int indent)
+{
+    enum { WIDTH = 110 };
+    const char *const end = text + bytes;
+    bool begins = true; /* the line has no word yet */
+    for (const char *word = text; word < end;) {
+        word += strspn(word, " \n");
+        const int length = word < end ? (int)strcspn(word, " \n") : 0;
+        if (length == 0) break;
+        if (!begins && column + 1 + length > WIDTH) {
+            fprintf(out, "\n%*s", indent, "");
+            column = indent;
+            begins = true;
+        }
+        fprintf(out, "%s%.*s", begins ? "" : " ", length, word);
+        column += length + !begins;
+        begins = false;
+        word += length;
+    }
+    fputc('\n', out);
+}
+
+static void help_row(FILE *out, const vj_setting *row, int indent)
 {
     static const char *const types[] = {[VJ_SET_INTEGER] = "integer in ",
                                         [VJ_SET_NUMBER] = "number in ",
@@ -181,8 +203,9 @@ static void help_row(FILE *out, const vj_setting *row, const char *indent)
                                         [VJ_SET_DATASETS] = ""};
     const char *allowed = *row->allowed ? row->allowed : vj_maps_of(row) ? "maps" : "text";
     bool text = row->type == VJ_SET_TEXT && !*row->allowed;
-    fprintf(out, "%s%s: %s%s%s   (%s%s)\n%s    %s\n", indent, row->key, text ? "\"" : "", row->initial,
-            text ? "\"" : "", types[row->type], allowed, indent, row->help);
+    fprintf(out, "%*s%s: %s%s%s   (%s%s)\n%*s", indent, "", row->key, text ? "\"" : "", row->initial, text ? "\"" : "",
+            types[row->type], allowed, indent + 4, "");
+    vj_print_help(out, row->help, strlen(row->help), indent + 4, indent + 4);
 }
 
 void vj_config_each(const vj_config *config, const char *section, vj_config_visit *visit, void *user)
@@ -206,8 +229,8 @@ void vj_config_help(FILE *out, const char *const *sections)
     for (int i = 0; i < vj_settings_count; i++) {
         if (!section_asked(i, sections)) continue;
         if (section_begins(i) && i > 0) fputc('\n', out);
-        help_row(out, &vj_settings[i], "  ");
+        help_row(out, &vj_settings[i], 2);
         const vj_maps *maps = vj_maps_of(&vj_settings[i]);
-        for (int n = 0; maps && n < maps->count; n++) help_row(out, &maps->rows[n], "      ");
+        for (int n = 0; maps && n < maps->count; n++) help_row(out, &maps->rows[n], 6);
     }
 }

@@ -19,7 +19,7 @@
 #include "base/settings.h"
 #include "build_info.h"
 
-enum { MOST_SETS = 256 };
+enum { MAX_SETS = 256 };
 
 typedef enum { GO_ON, STOP_DONE, STOP_USAGE, STOP_FAILED } outcome;
 
@@ -29,8 +29,8 @@ typedef struct {
     bool help, version, print_config, dry_run;
     struct {
         const char *option,
-            *text;     /* the name of an option that is a setting, and its value; or NULL and what --set said */
-    } sets[MOST_SETS]; /* in order */
+            *text;    /* the name of an option that is a setting, and its value; or NULL and what --set said */
+    } sets[MAX_SETS]; /* in order */
     int set_count;
     const char *command;
     const char **files; /* arguments that are not options, kept in argv's own first places */
@@ -69,15 +69,34 @@ const char *vj_version(void)
 
 static void print_option(const char *name, const char *value, const char *help)
 {
+    enum { INDENT = 29 };
     char left[64];
     snprintf(left, sizeof left, "%s%s%s", name, value ? " " : "", value ? value : "");
-    printf("  %-26s %s\n", left, help);
+    const int column = printf("  %-*s ", INDENT - 3, left);
+    vj_print_help(stdout, help, strlen(help), column, INDENT);
+}
+
+/* Print a description. A paragraph is broken into lines; empty lines, and lines that begin with a blank, stay. */
+static void print_paragraphs(const char *text)
+{
+    while (*text) {
+        size_t bytes = strcspn(text, "\n");
+        if (*text == ' ' || *text == '\n') {
+            printf("%.*s\n", (int)bytes, text);
+        } else {
+            while (text[bytes] && !strchr(" \n", text[bytes + 1])) bytes += 1 + strcspn(text + bytes + 1, "\n");
+            vj_print_help(stdout, text, bytes, 0, 0);
+        }
+        text += bytes + (text[bytes] != '\0');
+    }
 }
 
 static void print_help(const vj_program *program)
 {
-    printf("%s - %s\n\nUsage: %s%s %s\n\n%s\n\nOptions:\n", program->name, program->purpose,
-           program->without_mpi ? "" : "[mpirun -n RANKS] ", program->name, program->usage, program->description);
+    printf("%s - %s\n\nUsage: %s%s %s\n\n", program->name, program->purpose,
+           program->without_mpi ? "" : "[mpirun -n RANKS] ", program->name, program->usage);
+    print_paragraphs(program->description);
+    printf("\nOptions:\n");
     for (const vj_option *o = program->options; o && o->name; o++) print_option(o->name, o->value, o->help);
     for (int i = 0; i < SHARED_COUNT; i++)
         if (program->sections || !shared[i].config_only) print_option(shared[i].name, shared[i].value, shared[i].help);
@@ -85,7 +104,8 @@ static void print_help(const vj_program *program)
         printf("\nSettings that it reads, with their defaults (the file may hold those of other programs too):\n");
         vj_config_help(stdout, program->sections);
     }
-    printf("\nExit codes: 0 done, 1 failed, 2 wrong command line or setting, 75 stopped early, submit again.\n");
+    if (!strstr(program->description, "Exit codes: ")) /* else the description says what they mean */
+        printf("\nExit codes: 0 done, 1 failed, 2 wrong command line or setting.\n");
 }
 
 /* ------------------------------------------------------------------------------------------------ command line */
@@ -115,7 +135,7 @@ static outcome wrong_option(const command_line *line, int rank, const char *give
 
 static outcome take_setting(command_line *line, int rank, const char *option, const char *text)
 {
-    if (line->set_count == MOST_SETS) return wrong(line, rank, "more than %d settings", MOST_SETS);
+    if (line->set_count == MAX_SETS) return wrong(line, rank, "more than %d settings", MAX_SETS);
     line->sets[line->set_count].option = option;
     line->sets[line->set_count++].text = text;
     return GO_ON;

@@ -19,10 +19,11 @@ typedef struct {
 } vj_option;
 
 typedef struct {
-    const char *name;            /* "vjepa-pack" */
-    const char *purpose;         /* one sentence */
-    const char *usage;           /* "[options] CONFIG.yaml" */
-    const char *description;     /* paragraphs for --help, with an example and its expected output */
+    const char *name;        /* "vjepa-pack" */
+    const char *purpose;     /* one sentence */
+    const char *usage;       /* "[options] CONFIG.yaml" */
+    const char *description; /* paragraphs for --help, with an example and its expected output. --help breaks them into
+                                lines, except lines that begin with a blank */
     const char *const *sections; /* sections of the configuration it reads, NULL-terminated; NULL: no configuration */
     const vj_option *options;    /* ends with a row whose name is NULL; may be NULL */
     const char *const *commands; /* allowed first arguments, NULL-terminated; NULL: the program has no commands */

@@ -312,8 +312,7 @@ const vj_setting vj_settings[] = {
      "fewer labels make more epochs, so that every share gets as many updates", 0},
     {"probe.as_published", VJ_SET_CHOICE, AT(probe.as_published), BOOLEAN, "false",
      "beside top-1 also what the released code prints: the mean over batches on 64 GPUs, in which the samples that "
-     "fill "
-     "up the last one count twice",
+     "fill up the last one count twice",
      0},
     {"probe.folded", VJ_SET_CHOICE, AT(probe.folded), BOOLEAN, "true",
      "the attentive probe in its folded form: the same numbers with about 30 times fewer operations", 0},
@@ -487,22 +486,19 @@ static const vj_setting dataset_settings[] = {
     {"format", VJ_SET_CHOICE, IN_DATASET(format),
      "auto | csv | json | plain | kinetics | ssv2 | howto100m | coco | folder | imagenet", "auto",
      "auto: by the list's first line (Places205: plain, iNat21: coco); folder: all files below root; imagenet: a class "
-     "is "
-     "a folder in root with files",
+     "is a folder in root with files",
      LISTS | IDS | WALKED},
     {"list", VJ_SET_TEXT, IN_DATASET(list), "", "", "the list", LISTS | IDS},
     {"root", VJ_SET_TEXT, IN_DATASET(root), "", "", "folder of the files; \"\": the list's", LISTS | IDS | WALKED},
     {"labels", VJ_SET_TEXT, IN_DATASET(labels), "", "",
      "file of class names, which fixes their numbers; no other class is taken. Lines NAME, from 0, NAME NUMBER or "
-     "NUMBER "
-     "NAME; JSON [name, ...], {name: number} or {number: name}. \"\": classes are numbered in the order of their names "
-     "(coco: by the list)",
+     "NUMBER NAME; JSON [name, ...], {name: number} or {number: name}. \"\": classes are numbered in the order of "
+     "their "
+     "names (coco: by the list)",
      LISTS | 1 << VJ_LIST_KINETICS | 1 << VJ_LIST_SSV2 | 1 << VJ_LIST_IMAGENET},
     {"pattern", VJ_SET_TEXT, IN_DATASET(pattern), "", "",
      "a file's place in root, of {id} {label} {start} {end}; kinetics without {start} and {end}: whole videos, of "
-     "which "
-     "the list says the part; \"\": {id}_{start}_{end}.mp4 (kinetics), {id}.webm "
-     "(ssv2), {id}.mp4",
+     "which the list says the part; \"\": {id}_{start}_{end}.mp4 (kinetics), {id}.webm (ssv2), {id}.mp4",
      1 << VJ_LIST_AUTO | IDS},
     {"windows", VJ_SET_INTEGER, IN_DATASET(windows), "[0, 4096]", "0", "clips a video of this dataset; 0: pack.windows",
      LISTS | IDS | WALKED},

@@ -41,8 +41,8 @@ typedef struct {
     int count;                 /* number of rows */
     int kind;                  /* index of the row (a choice) that gives the kind of an item */
     size_t bytes;              /* size of an item's struct */
-    int most;                  /* largest number of items */
-    size_t count_at, lines_at; /* offsets in vj_config: int, number of items; int [most], line of each item */
+    int max_items;             /* of a list */
+    size_t count_at, lines_at; /* offsets in vj_config: int, number of items; int [max_items], line of each item */
 } vj_maps;
 
 extern const vj_setting vj_settings[]; /* in the order of config.h; vj_config.origin.line uses the same index */
@@ -83,5 +83,12 @@ typedef struct {
 } vj_guess;
 void vj_guess_init(vj_guess *guess, const char *word);
 void vj_guess_consider(vj_guess *guess, const char *candidate);
+
+/**
+ * Print `bytes` bytes of a help message in lines of at most 110 columns, broken at its blanks and line ends, and end
+ * the last line. It begins in column `column` (from 0); further lines are indented by `indent` blanks. Longer words are
+ * not cut.
+ */
+void vj_print_help(FILE *out, const char *text, size_t bytes, int column, int indent);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+/** Sort `count` values in ascending order, in place. None may be NaN. */
 void vj_sort_doubles(double *values, int64_t count);
 void vj_sort_integers(int64_t *values, int64_t count);
 

@@ -4,12 +4,11 @@
  */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "evaluate/parts.h"
 #include "probe/attention_file.h"
 
-enum { MOST_CLIPS = 32 }; /* limit for all samples together: a clip of 224 pixels takes 1.2 MB of the file */
+enum { MAX_CLIPS = 32 }; /* limit for all samples together: a clip of 224 pixels takes 1.2 MB of the file */
 
 /* The samples, spread evenly over the validation set, and the heads to draw. */
 typedef struct {
@@ -153,13 +152,13 @@ static int64_t spread(const vj_evaluation *e, int64_t *sample, int64_t samples)
 static vj_status open_picture(picture *p, int64_t samples)
 {
     vj_evaluation *e = p->e;
-    const int64_t count = e->validation.set.count, most = MOST_CLIPS / e->validation.set.segments;
+    const int64_t count = e->validation.set.count, limit = MAX_CLIPS / e->validation.set.segments;
     int64_t heads = e->key_heads;
     for (int64_t i = 0; i < e->head_count; i++) heads = e->head[i].shape.heads > heads ? e->head[i].shape.heads : heads;
     const int64_t floats = heads * e->tokens;
     uint64_t grid[3];
     vj_frozen_grid(e->frozen.encoder[0], grid);
-    if (samples > most) samples = most > 1 ? most : 1;
+    if (samples > limit) samples = limit > 1 ? limit : 1;
     if (samples > count) samples = count;
     p->file = (vj_attention){.samples = samples,
                              .segments = e->validation.set.segments,

@@ -33,11 +33,11 @@ static int64_t count_labelled(const vj_evaluation *e, int task)
 /* Return the most expensive row that has no part yet, the first of equals; -1: all rows have one. */
 static int64_t costliest(const cost *costs, int64_t rows)
 {
-    int64_t most = -1;
+    int64_t found = -1;
     for (int64_t r = 0; r < rows; r++)
-        if (costs[r].part < 0 && (most < 0 || costs[r].passes + costs[r].own > costs[most].passes + costs[most].own))
-            most = r;
-    return most;
+        if (costs[r].part < 0 && (found < 0 || costs[r].passes + costs[r].own > costs[found].passes + costs[found].own))
+            found = r;
+    return found;
 }
 
 /*

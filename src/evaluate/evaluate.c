@@ -8,8 +8,10 @@
 #include <unistd.h>
 
 #include "base/markup.h"
-#include "base/program.h"
+#include "evaluate/exchange.h"
+#include "evaluate/partial.h"
 #include "evaluate/parts.h"
+#include "evaluate/store.h"
 #include "model/stack.h"
 #include "parallel/parallel.h"
 #include "probe/part.h"
@@ -187,8 +189,7 @@ void vj_eval_log_wait(double waited_s, double spent_s)
 {
     if (waited_s > 1.0 && waited_s > 0.02 * spent_s)
         vj_log("evaluate: clips were waited for during %.0f %% of the time, more than 2 %%: they are not read, decoded "
-               "and "
-               "augmented as fast as they are encoded. More data.threads if there are processors left, or "
+               "and augmented as fast as they are encoded. More data.threads if there are processors left, or "
                "probe.features stored:K, which makes K views of each clip once",
                100.0 * waited_s / spent_s);
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "evaluate/exchange.h"
+#include "evaluate/heads.h"
 #include "evaluate/parts.h"
 #include "parallel/parallel.h"
 
@@ -60,8 +62,8 @@ static vj_status grow_host(room *r, int64_t floats)
 
 vj_status vj_exchange_open(vj_exchange **exchange, vj_evaluation *e)
 {
-    const double most = (double)e->config->evaluate.batch * vj_eval_test_views(e) * e->size * (double)e->head_count *
-                        (double)vj_eval_max_floats(e);
+    const double largest = (double)e->config->evaluate.batch * vj_eval_test_views(e) * e->size * (double)e->head_count *
+                           (double)vj_eval_max_floats(e);
     vj_exchange *x = vj_calloc(1, sizeof *x);
     *exchange = x;
     if (!x) return vj_raise(VJ_ERR_MEMORY, "no memory for messages");
@@ -72,7 +74,7 @@ vj_status vj_exchange_open(vj_exchange **exchange, vj_evaluation *e)
     x->in_count = x->out_at + e->size;
     x->in_at = x->in_count + e->size;
     x->packed_at = x->in_at + e->size;
-    if (most >= (double)INT_MAX)
+    if (largest >= (double)INT_MAX)
         return vj_raise(VJ_ERR_USAGE,
                         "%lld probes and evaluate.batch %lld on %d ranks make messages that MPI cannot count: a "
                         "smaller evaluate.batch",

@@ -1,8 +1,9 @@
 /* Forecasts the memory and operations of an evaluation before it begins. */
 #include <math.h>
-#include <string.h>
 
+#include "evaluate/heads.h"
 #include "evaluate/parts.h"
+#include "evaluate/store.h"
 #include "features/features.h"
 #include "model/flops.h"
 
@@ -21,16 +22,16 @@ static double encoders_flops(const vj_evaluation *e, int64_t samples)
 static vj_status check_operations(const vj_evaluation *e, int64_t needed, double *training)
 {
     const double bound = e->config->evaluate.sweep_flops;
-    double heads = 0.0, most = 0.0;
+    double heads = 0.0, largest = 0.0;
     const double encoders = encoders_flops(e, needed);
     for (int64_t i = 0; i < e->head_count; i++) {
         const double one = (double)e->split[e->head[i].split].learned * vj_eval_head_flops(e, &e->head[i]);
         heads += one;
-        most = fmax(most, one);
+        largest = fmax(largest, one);
     }
     /* With stored features the comparison is also with one online probe: when tokens come from disk, most of the
      * remaining work is in the probes, but that is little. */
-    const double times = (encoders + heads) / (encoders + most);
+    const double times = (encoders + heads) / (encoders + largest);
     *training = (double)(e->copies > 0 ? e->copies : e->epochs) * encoders + (double)e->epochs * heads;
     if (e->copies > 0)
         vj_log("evaluate: features of %lld cop%s take %.1f MiB on disk, in %s/features%s; to encode a copy takes %.3g "

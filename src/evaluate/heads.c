@@ -4,8 +4,8 @@
  * (probe/token_probe.h). At the end of a batch the sums of all ranks are added. The order of integer sums does not
  * matter, so the result has the same bits on any number of ranks.
  */
-#include <string.h>
 
+#include "evaluate/heads.h"
 #include "evaluate/parts.h"
 #include "parallel/parallel.h"
 
@@ -153,12 +153,12 @@ int64_t vj_eval_row_floats(const vj_eval_head *h)
 
 int64_t vj_eval_max_floats(const vj_evaluation *e)
 {
-    int64_t most = 0;
+    int64_t largest = 0;
     for (int64_t i = 0; i < e->head_count; i++) {
         const int64_t floats = vj_eval_row_floats(&e->head[i]);
-        if (floats > most) most = floats;
+        if (floats > largest) largest = floats;
     }
-    return most;
+    return largest;
 }
 
 /* ------------------------------------------------------------------------------------------------ learning */

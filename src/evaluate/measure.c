@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sort.h"
+#include "evaluate/exchange.h"
+#include "evaluate/heads.h"
+#include "evaluate/partial.h"
 #include "evaluate/parts.h"
 #include "parallel/parallel.h"
 #include "probe/metrics.h"
-#include "probe/probe_file.h"
 
 /* A pass over samples of one side. */
 typedef struct {
@@ -129,7 +132,7 @@ static vj_status score_rows(pass *p, int64_t head, const int64_t *entry, int64_t
         memcpy(p->host + i * row, vj_exchange_row(e->exchange, entry[i]), sizeof(float) * (size_t)row);
     if (!h->on_tokens) { /* else the rows are the scores */
         vj_upload(e->frozen.be, p->rows, p->host, n * row * (int64_t)sizeof(float));
-        vj_head_score_from(h->head, p->logits, p->rows, first->row, n);
+        vj_head_score(h->head, p->logits, p->rows, first->row, n);
         vj_download(e->frozen.be, p->host, p->logits, n * classes * (int64_t)sizeof(float));
         VJ_TRY(vj_sync(e->frozen.be));
     }
@@ -264,20 +267,17 @@ static vj_status summarise(vj_eval_score *score, const vj_config *config, const 
     return VJ_OK;
 }
 
-static int compare_numbers(const void *a, const void *b)
+static bool holds_out(const vj_eval_split *split, int64_t sample)
 {
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
+    return vj_sorted_find(split->held, split->held_count, sample) >= 0;
 }
 
-/* The accuracy of a head on the samples that its split holds out. */
+/* Return the accuracy of a head, in percent, on the samples that its split holds out; NaN: none could be used. */
 static double held_accuracy(const pass *p, const vj_eval_split *split, const vj_prediction *rows)
 {
     int64_t right = 0, n = 0;
     for (int64_t i = 0; i < p->list.count; i++) {
-        if (rows[i].clip < 0 ||
-            !bsearch(&p->list.sample[i], split->held, (size_t)split->held_count, sizeof *split->held, compare_numbers))
-            continue;
+        if (rows[i].clip < 0 || !holds_out(split, p->list.sample[i])) continue;
         n++;
         right += rows[i].rank == 0;
     }
@@ -300,8 +300,7 @@ static vj_status measure_held(vj_evaluation *e, vj_eval_score *scores, bool kept
     held.set.segments = e->validation.set.segments; /* as in testing */
     for (int64_t i = 0; status == VJ_OK && i < e->train.set.count; i++) {
         bool wanted = false;
-        for (int s = 0; s < e->split_count && !wanted; s++)
-            wanted = bsearch(&i, e->split[s].held, (size_t)e->split[s].held_count, sizeof i, compare_numbers) != NULL;
+        for (int s = 0; s < e->split_count && !wanted; s++) wanted = holds_out(&e->split[s], i);
         if (wanted) list[n++] = i;
     }
     pass p = {.e = e,

@@ -8,6 +8,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "evaluate/heads.h"
+#include "evaluate/partial.h"
 #include "evaluate/parts.h"
 #include "h5/h5.h"
 #include "parallel/parallel.h"

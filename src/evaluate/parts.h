@@ -1,6 +1,7 @@
 /*
- * Types and functions that the files of this folder share: the samples, splits and heads of an evaluation, which are
- * the same on every rank, and the buffers of a rank. Read evaluate.c first. Private to this folder.
+ * The state of an evaluation: its samples, splits and heads, which are the same on every rank, and the buffers of a
+ * rank; and the functions by which the files of this folder use one another. heads.h, exchange.h, store.h and partial.h
+ * declare what belongs to one subject. Read evaluate.c first. Private to this folder.
  *
  * The stream of an epoch is a keyed permutation of all training samples, without those that no head needs which still
  * trains in this epoch (stream.c). It is cut into rounds: each rank encodes evaluate.batch consecutive samples
@@ -168,9 +169,11 @@ void vj_eval_log_wait(double waited_s, double spent_s);
 
 /* ------------------------------------------------------------------------------------------------ plan.c */
 
-/** List tasks, splits and heads, and divide the heads over the ranks. The stores must be open. Not collective. */
+/** List tasks, splits and heads, and divide the heads over the ranks. The stores must be open. Release with
+ * vj_eval_plan_release(), also after a failure. Not collective. */
 vj_status vj_eval_plan(vj_evaluation *e);
 void vj_eval_plan_release(vj_evaluation *e);
+
 /** Add a note that the classes of a task could not be compared, because in one of two files they have no names. */
 vj_status vj_eval_note_unnamed(vj_evaluation *e, const char *task, const vj_clips_classes *a, const char *a_path,
                                const vj_clips_classes *b, const char *b_path);
@@ -180,39 +183,6 @@ vj_status vj_eval_note_unnamed(vj_evaluation *e, const char *task, const vj_clip
 /** List the rows of the table, ordered by task, pooling, share and encoder. For a part, keep only its own rows and the
  * encoders that they need. The tasks must be listed before. Not collective. */
 vj_status vj_eval_list_rows(vj_evaluation *e);
-
-/* ------------------------------------------------------------------------------------------------ heads.c */
-
-/* Functions for both kinds of heads: those that are cut into a token part and a row part (probe/head.h), and those with
- * blocks on the tokens (on_tokens), which every rank trains on the samples that it encodes. */
-
-/** Write the kind of a head, such as "attentive", "average" or "tokens4", to `kind` and return it. */
-const char *vj_eval_kind(const vj_eval_head *h, char kind[VJ_HEAD_WORD]);
-/** Create this rank's part of all heads, with their initial weights. */
-vj_status vj_eval_open_heads(vj_evaluation *e);
-void vj_eval_close_heads(vj_evaluation *e);
-/** Return the bytes of device and host memory that vj_eval_open_heads() allocates. */
-int64_t vj_eval_heads_bytes(const vj_evaluation *e);
-/** Return the operations of a head, forward and backward, for one sample. */
-double vj_eval_head_flops(const vj_evaluation *e, const vj_eval_head *h);
-/** Return whether this rank holds the weights of a head. */
-bool vj_eval_has_weights(const vj_evaluation *e, const vj_eval_head *h);
-/** Return the weights, first and second moments [3, count] (device) of a head whose weights this rank holds. Call
- * vj_eval_changed() after writing to them. */
-float *vj_eval_head_state(const vj_eval_head *h, int64_t *count);
-void vj_eval_changed(vj_eval_head *h);
-vj_status vj_eval_head_digest(uint64_t *digest, const vj_evaluation *e, const vj_eval_head *h);
-/** Return the number of floats that a rank sends to the owner for each sample: a row, or with on_tokens the class
- * scores. vj_eval_max_floats() returns the largest over all heads. */
-int64_t vj_eval_row_floats(const vj_eval_head *h);
-int64_t vj_eval_max_floats(const vj_evaluation *e);
-
-/** Only on_tokens: add the gradient of the sample at index `slot` of e->raw to h->sum, for a batch of `batch` samples.
- * *loss is the loss of the sample. */
-vj_status vj_eval_token_learn(vj_evaluation *e, vj_eval_head *h, int64_t slot, int32_t label, int64_t batch,
-                              double *loss);
-/** Only on_tokens: sum the gradients over all ranks, and update the weights on each rank. Collective. */
-vj_status vj_eval_token_update(vj_evaluation *e, vj_eval_head *h, int64_t batch, const vj_head_step *step);
 
 /* ------------------------------------------------------------------------------------------------ forecast.c */
 
@@ -230,7 +200,9 @@ vj_status vj_eval_forecast(vj_evaluation *e);
 vj_status vj_eval_find_probes(vj_evaluation *e);
 vj_status vj_eval_plan_probes(vj_evaluation *e);
 vj_status vj_eval_read_probes(vj_evaluation *e);
-/** Write the heads that this rank owns to DIR/probes/NAME.h5. */
+/** Write the heads that this rank owns to DIR/probes/NAME.h5, with the digests of `scores` [head_count]. Not
+ * collective.
+ */
 vj_status vj_eval_keep_probes(vj_evaluation *e, const vj_eval_score *scores);
 
 /* ------------------------------------------------------------------------------------------------ stream.c */
@@ -275,52 +247,6 @@ vj_status vj_eval_start(vj_evaluation *e, const int64_t *samples, int64_t n);
 vj_status vj_eval_next(vj_evaluation *e, vj_batch *clips);
 vj_status vj_eval_tokens(vj_evaluation *e, int i, const vj_batch *clips, int64_t samples);
 
-/* ------------------------------------------------------------------------------------------------ store.c */
-
-enum { VJ_EVAL_FILES = 32, VJ_EVAL_STORE_PATH = VJ_PATH + VJ_ENCODER_NAME + 64 };
-
-/* The samples of one copy of the features, and how they are divided over files; the same for each encoder. */
-typedef struct {
-    int64_t *sample, count; /* [count] ascending, owned */
-    int64_t each;           /* samples in a file; the last may have fewer */
-    int files;
-} vj_eval_copy;
-
-/** List the samples that the epochs need which read this copy: those with epoch mod e->copies = copy. Free
- * list->sample. Not collective. */
-vj_status vj_eval_copy_of(vj_eval_copy *list, const vj_evaluation *e, int64_t copy);
-/** Make the path of a file: DIR/features/ENCODER-COPY-FILE.h5. */
-void vj_eval_copy_path(char path[VJ_EVAL_STORE_PATH], const vj_evaluation *e, int i, int64_t copy, int file);
-/** Return the number of tokens that are stored for a clip: all, or 1 if only their mean is stored. */
-int64_t vj_eval_store_tokens(const vj_evaluation *e);
-/** Return the bytes of all files on disk, without their headers. */
-double vj_eval_store_bytes(const vj_evaluation *e);
-/** Return how many sums of products [width, width] are in memory at a time while features of one encoder are stored
- * (train/spectrum.h). */
-int vj_eval_store_sums(const vj_evaluation *e);
-/**
- * Encode the samples of all copies that will be read from e->epoch on, and write their features, except for files that
- * exist. Afterwards training encodes nothing. A file appears only when it is whole. Before the first one a checkpoint
- * is written, whose description of the evaluation (vj_eval_describe()) the files refer to: another version of vjepa
- * that goes on takes it over, and finds the files. *stop is set if the evaluation was asked to stop; the file that was
- * being written is then given up. Collective, agreed.
- */
-vj_status vj_eval_store(vj_evaluation *e, int *stop);
-/** Remove the files, unless request->keep_features. On rank 0. */
-vj_status vj_eval_store_remove(const vj_evaluation *e);
-/** Return the effective rank of the features in the first file of encoder i; NaN if there is no file. On rank 0. */
-double vj_eval_store_rank(const vj_evaluation *e, int i);
-
-/* ------------------------------------------------------------------------------------------------ reader.c */
-
-/** Start to read features of samples [n] from the copy for e->epoch, in batches of evaluate.batch samples: first batch
- * 0 of each encoder, then batch 1 of each, and so on, two buffers ahead. Collective, agreed. */
-vj_status vj_eval_reader_start(vj_evaluation *e, const int64_t *samples, int64_t n);
-/** Copy the next features to e->raw: [samples, tokens, width], or mean tokens (e->raw_means). *wait_s: seconds that it
- * waited for them. Not collective. */
-vj_status vj_eval_reader_next(vj_evaluation *e, int64_t samples, double *wait_s);
-void vj_eval_reader_close(vj_eval_reader *reader);
-
 /* ------------------------------------------------------------------------------------------------ damage.c */
 
 /** Allocate side->damaged. It is freed with the side. */
@@ -348,36 +274,6 @@ int64_t vj_eval_damaged_in_split(const vj_evaluation *e, const vj_eval_split *sp
 /** Encode the next round of the stream, exchange rows, and train the heads on it. Collective, agreed. */
 vj_status vj_eval_round(vj_evaluation *e);
 
-/* ------------------------------------------------------------------------------------------------ exchange.c */
-
-/* A row to compute, for one head and one sample. */
-typedef struct {
-    int64_t head, sample; /* index of the head; of the sample among those of its side, or of the measuring pass */
-    int64_t row;          /* index of the row in the head's batch, or among all rows of the measuring pass */
-    int rank;             /* the rank that encodes the sample */
-    int slot;             /* its index among the samples and views of that rank */
-} vj_entry;
-
-/** Create an exchange without buffers, which later calls allocate. `e` is borrowed. */
-vj_status vj_exchange_open(vj_exchange **exchange, vj_evaluation *e);
-void vj_exchange_close(vj_exchange *exchange);
-/** Send the keys of heads [n] of encoder i from their owners to e->keys[i] on all ranks. Collective. */
-vj_status vj_exchange_keys(vj_evaluation *e, int i, const int64_t *heads, int64_t n);
-/**
- * Compute the rows of entries [n], and send them to the owners of their heads. The entries must be the same on all
- * ranks, ordered by rank, slot and head; they are borrowed until the next call. Collective, agreed.
- */
-vj_status vj_exchange_rows(vj_evaluation *e, int i, const vj_entry *entries, int64_t n);
-/** On the owner of its head: return the row of entry k of the last vj_exchange_rows() (host), and the place to write
- * its gradient to (host; only for a head with a key). */
-const float *vj_exchange_row(const vj_exchange *x, int64_t k);
-float *vj_exchange_drow(vj_exchange *x, int64_t k);
-/** Send the gradients of rows back to the ranks that encoded the samples, compute there the gradients of the keys, and
- * send these to the owners. Collective, agreed. */
-vj_status vj_exchange_back(vj_evaluation *e);
-/** On the owner of its head: return the gradient of the key from entry k (host). */
-const float *vj_exchange_dkey(const vj_exchange *x, int64_t k);
-
 /* ------------------------------------------------------------------------------------------------ measure.c */
 
 /**
@@ -386,29 +282,6 @@ const float *vj_exchange_dkey(const vj_exchange *x, int64_t k);
  * if the evaluation was asked to stop; there are no scores then. Collective.
  */
 vj_status vj_eval_measure(vj_evaluation *e, vj_eval_score *scores, bool final, int *stop);
-
-/* ------------------------------------------------------------------------------------------------ partial.c */
-
-#define VJ_PASS_VALIDATION "validation"
-#define VJ_PASS_HELD_OUT   "held-out"
-
-/* A list of samples to measure, and the predictions so far. */
-typedef struct {
-    const char *name;           /* VJ_PASS_... */
-    vj_eval_side *side;         /* borrowed */
-    const int64_t *sample;      /* [count] borrowed */
-    int64_t count, place;       /* samples [0, place) are measured */
-    vj_prediction **prediction; /* [heads][count] on the owner of each head; clip -1: the sample is not counted */
-} vj_eval_measured;
-
-/** Write DIR/measured-NAME.h5. Collective, agreed. */
-vj_status vj_eval_save_measured(vj_evaluation *e, const vj_eval_measured *measured);
-/** Read DIR/measured-NAME.h5 if it exists: place, predictions of the heads that this rank owns, and marks of damaged
- * clips. A damaged file, or one of other probes or samples, is ignored: place is 0 then. Collective, agreed. */
-vj_status vj_eval_find_measured(vj_evaluation *e, vj_eval_measured *measured);
-/** Remove files that only a restart needs: results of an unfinished measurement, and the checkpoint before the last
- * one. On rank 0. */
-void vj_eval_remove_restart_files(const vj_evaluation *e);
 
 /* ------------------------------------------------------------------------------------------------ predictions.c */
 

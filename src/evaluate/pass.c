@@ -1,8 +1,10 @@
 /* Runs the encoders over samples: opens the device and its memory, loads clips, and computes the tokens of samples. */
 #include <stdlib.h>
-#include <string.h>
 
+#include "evaluate/exchange.h"
+#include "evaluate/heads.h"
 #include "evaluate/parts.h"
+#include "evaluate/store.h"
 #include "parallel/parallel.h"
 
 int64_t vj_eval_test_batch(const vj_evaluation *e)

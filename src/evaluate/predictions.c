@@ -1,7 +1,7 @@
 /* Writes predictions.h5: the predictions of the chosen heads for each validation sample. */
 #include <stdlib.h>
-#include <string.h>
 
+#include "evaluate/heads.h"
 #include "evaluate/parts.h"
 #include "parallel/parallel.h"
 #include "probe/splits.h"

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "evaluate/heads.h"
 #include "evaluate/parts.h"
 
 /* ------------------------------------------------------------------------------------------------ writing */

@@ -4,10 +4,11 @@
  */
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "base/sort.h"
 #include "base/thread.h"
 #include "evaluate/parts.h"
+#include "evaluate/store.h"
 #include "features/features.h"
 #include "parallel/parallel.h"
 
@@ -154,20 +155,12 @@ void vj_eval_reader_close(vj_eval_reader *r)
 
 /* ------------------------------------------------------------------------------------------------ reading */
 
-static int compare_numbers(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static vj_status begin(vj_eval_reader *r, const int64_t *samples, int64_t n)
 {
     const vj_eval_copy *list = &r->list;
     for (int64_t i = 0; i < n; i++) {
-        const int64_t *found =
-            bsearch(&samples[i], list->sample, (size_t)list->count, sizeof *samples, compare_numbers);
-        VJ_ASSERT(found != NULL);
-        r->place[i] = found - list->sample;
+        r->place[i] = vj_sorted_find(list->sample, list->count, samples[i]);
+        VJ_ASSERT(r->place[i] >= 0);
     }
     r->n = n;
     r->made = r->taken = 0;

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "evaluate/exchange.h"
+#include "evaluate/heads.h"
 #include "evaluate/parts.h"
 #include "parallel/parallel.h"
 
@@ -38,10 +40,10 @@ typedef struct {
 
 static vj_status open_work(work *w, vj_evaluation *e)
 {
-    const int64_t most = e->config->evaluate.batch * e->size;
+    const int64_t limit = e->config->evaluate.batch * e->size;
     const int64_t row = e->key_floats;
     *w = (work){.e = e, .sample = e->stream + e->place};
-    w->count = e->stream_count - e->place < most ? e->stream_count - e->place : most;
+    w->count = e->stream_count - e->place < limit ? e->stream_count - e->place : limit;
     w->part = vj_calloc(e->split_count, sizeof *w->part);
     w->entry = vj_calloc(w->count * e->head_count / e->frozen.count, sizeof *w->entry);
     w->place = vj_calloc(w->count, sizeof *w->place);

@@ -7,12 +7,12 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "evaluate/parts.h"
+#include "evaluate/store.h"
 #include "features/features.h"
 #include "parallel/parallel.h"
 #include "parallel/tree.h"
@@ -95,7 +95,7 @@ double vj_eval_store_bytes(const vj_evaluation *e)
 
 int vj_eval_store_sums(const vj_evaluation *e)
 {
-    const int64_t most = count_samples(e, 0), each = most < FILE_SAMPLES ? most : FILE_SAMPLES;
+    const int64_t largest = count_samples(e, 0), each = largest < FILE_SAMPLES ? largest : FILE_SAMPLES;
     return vj_tree_levels((each + e->size - 1) / e->size) + 1;
 }
 

@@ -1,6 +1,4 @@
 /* The stream: the order in which training samples are encoded in one epoch. */
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/rng.h"
 #include "evaluate/parts.h"

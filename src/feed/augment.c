@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/rng.h"
 #include "feed/crop.h"
@@ -49,7 +48,7 @@ static double increasing(vj_picture_op op, double m, double sign)
 /* Each of the four operations takes the same number of draws, whether it is applied or not. */
 static void draw_randaugment(vj_augmentation *a, vj_rng *rng)
 {
-    for (int i = 0; i < VJ_AUGMENT_MOST; i++) {
+    for (int i = 0; i < VJ_MAX_AUGMENTATIONS; i++) {
         const vj_picture_op op = (vj_picture_op)vj_rng_below(rng, VJ_PICTURE_OPS);
         const int applied = vj_rng_uniform(rng) < 0.5;
         const double m = fmin(10.0, fmax(0.0, 7.0 + 0.5 * vj_rng_normal(rng)));

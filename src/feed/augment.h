@@ -9,7 +9,7 @@
 #include "feed/picture.h"
 #include "kernels/kernels.h"
 
-enum { VJ_AUGMENT_MOST = 4 }; /* operations of a clip */
+enum { VJ_MAX_AUGMENTATIONS = 4 }; /* operations of a clip */
 
 /* All that is random in one view; the same for all frames of a clip. */
 typedef struct {
@@ -17,10 +17,10 @@ typedef struct {
     struct {
         vj_picture_op op;
         double argument;
-    } op[VJ_AUGMENT_MOST]; /* in this order */
-    vj_crop crop;          /* of the stored frames, and whether the view is mirrored */
-    vj_box erased;         /* of the view, filled with noise; height 0: nothing is */
-    uint64_t key;          /* of the noise */
+    } op[VJ_MAX_AUGMENTATIONS]; /* in this order */
+    vj_crop crop;               /* of the stored frames, and whether the view is mirrored */
+    vj_box erased;              /* of the view, filled with noise; height 0: nothing is */
+    uint64_t key;               /* of the noise */
 } vj_augmentation;
 
 /**

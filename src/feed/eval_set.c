@@ -89,11 +89,6 @@ int32_t vj_eval_set_label(const vj_eval_set *set, int64_t sample, int task)
     return vj_clips_labels(set->clips, set->window[set->first[sample]])[task];
 }
 
-int32_t vj_eval_set_source(const vj_eval_set *set, int64_t sample)
-{
-    return vj_clips_source(set->clips, set->window[set->first[sample]]);
-}
-
 void vj_eval_set_log(const vj_eval_set *set, const char *name)
 {
     vj_log("%s: %lld clips are %lld samples of %d segment%s, %s windows", name, (long long)set->first[set->count],

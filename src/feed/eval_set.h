@@ -32,8 +32,6 @@ void vj_eval_set_release(vj_eval_set *set);
 
 /** Return a sample's label of task `task` (number of a label of the store); -1: none. */
 int32_t vj_eval_set_label(const vj_eval_set *set, int64_t sample, int task);
-/** Return the number of the source file of a sample. */
-int32_t vj_eval_set_source(const vj_eval_set *set, int64_t sample);
 
 /**
  * Return the clip of a segment. Of W windows, segment s of S is window floor((s + 1/2) W / S), which comes more than

@@ -117,7 +117,7 @@ static int64_t picture_bytes(const vj_eval_views *v, const vj_clips *clips)
 /* A crop needs no more than the whole picture. */
 static int64_t scratch_bytes(const vj_eval_views *v, const vj_clips *clips)
 {
-    int64_t most = INT64_C(12) * v->side; /* vj_picture_resize_plain() */
+    int64_t largest = INT64_C(12) * v->side; /* vj_picture_resize_plain() */
     int last_height = 0, last_width = 0;
     for (int64_t i = 0; i < vj_clips_count(clips) && v->image; i++) {
         int height, width;
@@ -127,11 +127,11 @@ static int64_t scratch_bytes(const vj_eval_views *v, const vj_clips *clips)
         if (v->training)
             r = (vj_resize){VJ_FILTER_BICUBIC, {0, 0, height, width}, v->side, v->side, {0, 0, v->side, v->side}};
         const int64_t bytes = vj_picture_resize_scratch(&r);
-        if (bytes > most) most = bytes;
+        if (bytes > largest) largest = bytes;
         last_height = height;
         last_width = width;
     }
-    return most;
+    return largest;
 }
 
 int64_t vj_eval_room_bytes(const vj_eval_views *v, const vj_clips *clips)
@@ -192,7 +192,7 @@ static const uint8_t *operate(const vj_eval_views *v, vj_eval_room *room, const 
                               int height, int width, vj_box seen, uint8_t *last)
 {
     uint8_t fill[3];
-    vj_box box[VJ_AUGMENT_MOST]; /* the box of each operation's result that later operations need */
+    vj_box box[VJ_MAX_AUGMENTATIONS]; /* the box of each operation's result that later operations need */
     vj_augment_fill(v, fill);
     for (int i = a->ops - 1; i >= 0; i--)
         box[i] = i == a->ops - 1 ? seen : vj_picture_needs(a->op[i + 1].op, box[i + 1], height, width);

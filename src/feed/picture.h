@@ -47,12 +47,9 @@ void vj_picture_apply(uint8_t *to, const uint8_t *from, int height, int width, v
 /** Return which part of its input an operation reads to write this box of its result. */
 vj_box vj_picture_needs(vj_picture_op op, vj_box box, int height, int width);
 
-/* Its parts. */
+/** The part of vj_picture_apply() for operations on colours, which it calls. */
 void vj_picture_colour(uint8_t *to, const uint8_t *from, int height, int width, vj_picture_op op, double argument,
                        vj_box box);
-/** Output pixel (x, y) is the source at (m[0] (x + 1/2) + m[1] (y + 1/2) + m[2], m[3] (x + 1/2) + ...). */
-void vj_picture_affine(uint8_t *to, const uint8_t *from, int height, int width, const double m[6],
-                       const uint8_t fill[3], vj_box box);
 
 typedef enum { VJ_FILTER_BILINEAR, VJ_FILTER_BICUBIC } vj_filter;
 

@@ -65,8 +65,10 @@ static void interpolate(uint8_t out[3], const uint8_t *from, int height, int wid
     for (int c = 0; c < 3; c++) out[c] = cut(cubic(v[0][c], v[1][c], v[2][c], v[3][c], dy));
 }
 
-void vj_picture_affine(uint8_t *to, const uint8_t *from, int height, int width, const double m[6],
-                       const uint8_t fill[3], vj_box box)
+/* Write the pixels (x, y) of the box: each is the source at (m[0] (x + 1/2) + m[1] (y + 1/2) + m[2], m[3] (x + 1/2) +
+ * ...). */
+static void transform(uint8_t *to, const uint8_t *from, int height, int width, const double m[6], const uint8_t fill[3],
+                      vj_box box)
 {
     for (int y = box.top; y < box.top + box.height; y++) {
         uint8_t *out = to + 3 * ((int64_t)y * width + box.left);
@@ -126,7 +128,7 @@ void vj_picture_apply(uint8_t *to, const uint8_t *from, int height, int width, v
         vj_picture_colour(to, from, height, width, op, argument, box);
         return;
     }
-    vj_picture_affine(to, from, height, width, m, fill, box);
+    transform(to, from, height, width, m, fill, box);
 }
 
 vj_box vj_picture_needs(vj_picture_op op, vj_box box, int height, int width)

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "feed/crop.h"
 #include "feed/loader.h"
 
 enum { LONGEST_ROW = 64 }; /* more damaged clips in a row than this mean that the store is damaged, not single clips */

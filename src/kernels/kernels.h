@@ -166,7 +166,9 @@ void vj_host_free(vj_backend *be, void *memory);
 /** vj_device_is_host() of the backend of this name, before it is opened. */
 bool vj_backend_is_host(const char *name);
 
-/** Copy between host and device. Downloads of a MiB or more bypass the processor's caches. */
+/** Copy between host and device. When vj_download() returns the host has the data; after vj_upload() `host` may be
+ * reused, except in VJ_LANE_COPY with memory of vj_host_alloc(). Downloads of a MiB or more bypass the processor's
+ * caches. */
 void vj_upload(vj_backend *be, void *device, const void *host, int64_t bytes);
 void vj_download(vj_backend *be, void *host, const void *device, int64_t bytes);
 /**

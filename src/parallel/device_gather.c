@@ -138,15 +138,15 @@ static piece piece_of(const vj_device_gather *g, int node, int64_t round)
 /* The number of rounds until all pieces of all nodes are sent. */
 static int64_t count_rounds(const vj_device_gather *g)
 {
-    int64_t most = 0;
+    int64_t largest = 0;
     for (int node = 0; node < g->window->nodes; node++) {
         int64_t rounds = 0;
         for (int v = 0; v < g->plan.vectors; v++)
             for (int i = g->owners[node]; i < g->owners[node + 1]; i++)
                 rounds += pieces_of(slice_of(&g->plan, g->owner[i], v).n, piece_length(&g->plan, v, g->bytes));
-        if (rounds > most) most = rounds;
+        if (rounds > largest) largest = rounds;
     }
-    return most;
+    return largest;
 }
 
 /* The address of a piece in the vector of rank `local` of this node. */

@@ -21,9 +21,9 @@ typedef struct {
     const int64_t *first; /* [ranks + 1] rank r has updated elements [first[r], first[r + 1]), limited to n */
 } vj_gathered;
 
-enum { VJ_GATHERED_MOST = 4 }; /* vectors of a gather, at most */
+enum { VJ_MAX_GATHERED = 4 }; /* vectors of a gather, at most */
 typedef struct {
-    vj_gathered vector[VJ_GATHERED_MOST];
+    vj_gathered vector[VJ_MAX_GATHERED];
     int vectors;
     int rank, ranks; /* of the communicator */
     int64_t bucket;  /* bucket size of the sum of gradients, in floats; pieces get the size of its messages */

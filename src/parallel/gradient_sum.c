@@ -3,20 +3,21 @@
  * summed over the node, where each rank sums its share; then summed over the nodes by the speakers (window.h), where
  * each node sums its part of a speaker's share; then copied into the vectors of the node's ranks. Read push() first.
  *
- * Where every rank gets only its slice of the sum, a part goes to the nodes whose ranks' slices it meets, mostly one,
- * and there to these ranks. So slices, of which there may be thousands, make no further buckets and hardly a message.
+ * If every rank gets only its slice of the sum, the sum of a part is sent only to the nodes with ranks whose slices
+ * overlap the part, mostly one node, and copied only to these ranks. So there may be thousands of slices: they need
+ * neither more buckets nor many more messages.
  *
- * The vectors may be memory of devices (vj_sum_device). Then sums and copies are only asked for here, and a step that
- * needs their results, a message, is taken when the device says that they are there. Nothing here waits for a device.
+ * The vectors may be memory of devices (vj_sum_device). Then sums and copies are only queued here. A message that needs
+ * their results is sent when the device reports that they are complete. Nothing here waits for a device.
  */
 #include "parallel/gradient_sum.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/tree_sum.h"
 #include "parallel/parallel.h"
 #include "parallel/traffic.h"
-#include "parallel/tree.h"
 #include "parallel/window.h"
 
 enum {
@@ -452,9 +453,9 @@ static void tell(const vj_gradient_sum *r, vj_sum_mark mark, int buckets)
 /* Do a speaker's work between nodes, as far as possible without waiting. */
 static void push_across(vj_gradient_sum *r)
 {
-    const int ready = ready_to_send(r), most = r->delivered + VJ_SUM_SLOTS;
-    if (r->begun < ready && r->begun < most && r->window.speakers != r->window.node_size) follow(r, VJ_SUM_NODE);
-    for (; r->begun < ready && r->begun < most; r->begun++) begin(r, r->begun);
+    const int ready = ready_to_send(r), limit = r->delivered + VJ_SUM_SLOTS;
+    if (r->begun < ready && r->begun < limit && r->window.speakers != r->window.node_size) follow(r, VJ_SUM_NODE);
+    for (; r->begun < ready && r->begun < limit; r->begun++) begin(r, r->begun);
     for (; r->sent < r->begun && is_done(r, r->sent); r->sent++) scatter(r, r->sent);
     for (; r->crossed < r->sent && arrived(r, r->crossed); r->crossed++) sum_across(r, r->crossed);
     for (; r->handed < r->crossed && is_done(r, r->handed); r->handed++) hand_out(r, r->handed);

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/tree_sum.h"
 #include "parallel/parallel.h"
 #include "parallel/traffic.h"
-#include "parallel/tree.h"
 #include "parallel/window.h"
 
 enum {
@@ -142,7 +142,7 @@ static void sum_across(vj_group *g, float *x, int64_t n, int owner)
 {
     const vj_window *w = &g->window;
     int64_t first, last;
-    for (int turn = 0; turn < w->partials.most; turn++) exchange(g, n, turn);
+    for (int turn = 0; turn < w->partials.per_node; turn++) exchange(g, n, turn);
     vj_split(n, w->nodes, w->node_index, &first, &last);
     const int mine = (int)(last - first);
     float *part = x + first;
@@ -360,7 +360,7 @@ static void count_sum_across(const vj_group *g, int64_t n, int owner, vj_traffic
 {
     const vj_window *w = &g->window;
     const int64_t word = (int64_t)sizeof(float);
-    traffic->messages += (int64_t)w->nodes * (w->partials.most + 1);
+    traffic->messages += (int64_t)w->nodes * (w->partials.per_node + 1);
     for (int node = 0; node < w->nodes; node++) {
         int64_t first, last, own = 0;
         vj_split(n, w->nodes, node, &first, &last);

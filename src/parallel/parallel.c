@@ -1,7 +1,6 @@
 /* Placement of ranks on nodes, the communicators, the split of work, and agreement on a status. */
 #include "parallel/parallel.h"
 
-#include <limits.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -28,9 +27,9 @@ int vj_comm_size(MPI_Comm comm)
 
 void vj_broadcast(void *data, int64_t bytes, MPI_Comm comm)
 {
-    const int64_t most = INT64_C(1) << 30; /* MPI counts in int */
-    for (int64_t at = 0; at < bytes && comm != VJ_ALONE; at += most)
-        MPI_Bcast((char *)data + at, (int)(bytes - at < most ? bytes - at : most), MPI_BYTE, 0, comm);
+    const int64_t piece = INT64_C(1) << 30; /* MPI counts in int */
+    for (int64_t at = 0; at < bytes && comm != VJ_ALONE; at += piece)
+        MPI_Bcast((char *)data + at, (int)(bytes - at < piece ? bytes - at : piece), MPI_BYTE, 0, comm);
 }
 
 /* ------------------------------------------------------------------------------------------------ nodes */

@@ -50,7 +50,7 @@ void vj_partials_init(vj_partials *p, const int *node, int ranks, int nodes)
         one->local = ranks_before[one->node];
         ranks_before[one->node] += one->count;
         one->turn = turn[one->node]++;
-        if (turn[one->node] > p->most) p->most = turn[one->node];
+        if (turn[one->node] > p->per_node) p->per_node = turn[one->node];
     }
     free(ranks_before);
     free(turn);

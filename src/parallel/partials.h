@@ -26,9 +26,9 @@ typedef struct {
 } vj_partial;
 
 typedef struct {
-    int count, most;  /* partial sums in all; largest number on one node */
-    bool of_ranks;    /* true on 2^k ranks: they are subtrees of the tree over all ranks */
-    vj_partial *item; /* [count] in the order of ranks. Owned */
+    int count, per_node; /* partial sums in all; largest number on one node */
+    bool of_ranks;       /* true on 2^k ranks: they are subtrees of the tree over all ranks */
+    vj_partial *item;    /* [count] in the order of ranks. Owned */
 } vj_partials;
 
 /** Choose the partial sums of `ranks` ranks; rank r is on node[r], in [0, nodes). Aborts the job if a few words of

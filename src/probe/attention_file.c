@@ -6,7 +6,7 @@
 #include "h5/h5.h"
 #include "parallel/parallel.h"
 
-enum { VERSION = 1, MOST = 1 << 16, MOST_MAPS = 1 << 12 };
+enum { VERSION = 1, MOST = 1 << 16, MAX_MAPS = 1 << 12 };
 
 int64_t vj_attention_cells(const vj_attention *a)
 {
@@ -228,7 +228,7 @@ static vj_status read_all(vj_attention *a, hid_t file, const char *path)
     VJ_TRY(read_sizes(a, file, path));
     const hid_t group = H5Gopen2(file, "heads", H5P_DEFAULT);
     if (group < 0) return vj_raise_h5("%s: no /heads", path), VJ_ERR_FORMAT;
-    vj_status status = H5Gget_info(group, &info) >= 0 && info.nlinks <= MOST_MAPS
+    vj_status status = H5Gget_info(group, &info) >= 0 && info.nlinks <= MAX_MAPS
                            ? vj_attention_allocate(a, (int64_t)info.nlinks)
                            : vj_raise(VJ_ERR_FORMAT, "%s: /heads cannot be read", path);
     for (int64_t i = 0; status == VJ_OK && i < 2; i++) {

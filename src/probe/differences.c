@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "parallel/parallel.h"
 #include "probe/compare.h"
 
 /* The encoders of a file: all heads of each, as a selection that borrows the file. */

@@ -8,7 +8,7 @@
 #include "probe/columns.h"
 #include "probe/differences.h"
 
-enum { MOST_LINES = 100 };
+enum { MAX_LINES = 100 };
 
 /* ------------------------------------------------------------------------------------------------ Markdown */
 
@@ -49,9 +49,9 @@ void vj_differences_print(FILE *out, const vj_differences *d)
         "| task | pooling | labels | encoder | minus | difference | over seeds | over clips | McNemar's p | |\n"
         "|---|---|---|---|---|---|---|---|---|---|\n",
         d->item[0].seeds > 1 ? ", of the seed with the least and the one with the most" : "");
-    for (int64_t i = 0; i < d->count && i < MOST_LINES; i++) print_line(out, &d->item[i]);
-    if (d->count > MOST_LINES)
-        fprintf(out, "\nThe other %lld differences are in differences.csv.\n", (long long)(d->count - MOST_LINES));
+    for (int64_t i = 0; i < d->count && i < MAX_LINES; i++) print_line(out, &d->item[i]);
+    if (d->count > MAX_LINES)
+        fprintf(out, "\nThe other %lld differences are in differences.csv.\n", (long long)(d->count - MAX_LINES));
     if (d->count > 1)
         fprintf(out, "\n%lld comparisons: of equal encoders one in twenty has p below 0.05 by chance.\n",
                 (long long)d->count);

@@ -103,9 +103,9 @@ enum { BATCHES_BETWEEN = 16 };
 static vj_status encode_mine(vj_embedding *e, int *searching)
 {
     vj_frozen *f = &e->frozen;
-    int64_t begin, end, most;
-    vj_split(f->n, f->size, 0, &begin, &most);
-    const int64_t batches = (most + f->batch - 1) / f->batch; /* of rank 0, which has the most */
+    int64_t begin, end, first_count;
+    vj_split(f->n, f->size, 0, &begin, &first_count);
+    const int64_t batches = (first_count + f->batch - 1) / f->batch; /* of rank 0, which has the most */
     vj_split(f->n, f->size, f->rank, &begin, &end);
     VJ_TRY(vj_frozen_start(f, begin, end));
     double start = vj_now(), said = start, wait_s, waited_s = 0.0;

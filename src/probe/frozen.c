@@ -280,14 +280,14 @@ vj_status vj_frozen_digest(const vj_encoder *encoder, uint64_t *digest)
     const vj_params *params = &encoder->net.params;
     const vj_shape *s = &encoder->net.shape;
     const int64_t shape[] = {s->frames, s->height, s->width_px, s->patch, s->tubelet, s->width, s->depth, s->heads};
-    int64_t most = 1;
+    int64_t largest = 1;
     for (int i = 0; i < params->count; i++)
-        if (params->item[i].whole > most) most = params->item[i].whole;
-    float *host = vj_calloc(most, sizeof *host), *work = vj_calloc(VJ_ASSEMBLE_WORK, sizeof *work);
+        if (params->item[i].whole > largest) largest = params->item[i].whole;
+    float *host = vj_calloc(largest, sizeof *host), *work = vj_calloc(VJ_ASSEMBLE_WORK, sizeof *work);
     if (!host || !work) {
         free(host);
         free(work);
-        return vj_raise(VJ_ERR_MEMORY, "no memory for a tensor of %lld numbers", (long long)most);
+        return vj_raise(VJ_ERR_MEMORY, "no memory for a tensor of %lld numbers", (long long)largest);
     }
     *digest = XXH3_64bits(shape, sizeof shape);
     for (int i = 0; i < params->count; i++) {

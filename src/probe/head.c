@@ -43,11 +43,6 @@ int64_t vj_head_row_floats(const vj_head_shape *shape)
     return attentive(shape) ? (int64_t)shape->heads * shape->D : shape->D;
 }
 
-int64_t vj_head_prob_floats(const vj_head_shape *shape)
-{
-    return attentive(shape) ? shape->heads * shape->tokens : 0;
-}
-
 void vj_head_pool(vj_backend *be, const vj_head_shape *shape, float *row, float *prob, const float *key,
                   const float *tokens)
 {
@@ -63,12 +58,6 @@ void vj_head_pool_many(vj_backend *be, const vj_head_shape *shape, int count, fl
         VJ_ASSERT(count == 1);
         vj_mean_tokens(be, rows, tokens, 1, shape->tokens, shape->D);
     }
-}
-
-void vj_head_pool_backward(vj_backend *be, const vj_head_shape *shape, float *dkey, const float *drow, const float *row,
-                           const float *prob, const float *tokens)
-{
-    vj_head_pool_backward_many(be, shape, 1, dkey, drow, row, prob, tokens);
 }
 
 void vj_head_pool_backward_many(vj_backend *be, const vj_head_shape *shape, int count, float *dkeys, const float *drows,
@@ -252,12 +241,7 @@ vj_status vj_head_rows(vj_head *h, float *drows, double *loss, const float *rows
     return vj_sync(h->be);
 }
 
-void vj_head_score(vj_head *h, float *logits, const float *rows, int64_t count)
-{
-    vj_head_score_from(h, logits, rows, 0, count);
-}
-
-void vj_head_score_from(vj_head *h, float *logits, const float *rows, int64_t first, int64_t count)
+void vj_head_score(vj_head *h, float *logits, const float *rows, int64_t first, int64_t count)
 {
     const int64_t floats = vj_head_row_floats(&h->shape), classes = h->shape.classes;
     const int64_t spare = h->groups * VJ_HEAD_GROUP; /* the group that no batch uses */

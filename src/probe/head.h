@@ -35,23 +35,18 @@ typedef struct {
 /** Return the number of floats of a key (0: none), and of a row. */
 int64_t vj_head_key_floats(const vj_head_shape *shape);
 int64_t vj_head_row_floats(const vj_head_shape *shape);
-/** Return the number of floats of `prob` for one sample: heads * N, or 0. */
-int64_t vj_head_prob_floats(const vj_head_shape *shape);
-
 /**
  * Compute the row of one sample from its tokens [N, D]: for attentive pooling normalised by vj_probe_normalise(), for
- * average pooling as the encoder returns them. The caller keeps prob for the backward pass.
+ * average pooling as the encoder returns them. Attentive: prob [heads, N] is written, and the caller keeps it for
+ * the backward pass; average: prob is not used.
  */
 void vj_head_pool(vj_backend *be, const vj_head_shape *shape, float *row, float *prob, const float *key,
                   const float *tokens);
-/** Compute the sample's gradient of the key from the gradient of its row. Must not be called if there is no key. */
-void vj_head_pool_backward(vj_backend *be, const vj_head_shape *shape, float *dkey, const float *drow, const float *row,
-                           const float *prob, const float *tokens);
-
 /**
- * The same for `count` heads of one shape over the tokens of one sample, which are read once for all heads: rows
- * [count, row floats], prob [count, prob floats], keys and dkeys [count, key floats]. Same bits as head by head.
- * Average pooling has the same row for all heads: count must be 1.
+ * The same for `count` heads of one shape over the tokens of one sample, which are read once for all heads: rows and
+ * drows [count, row floats], prob [count, heads, N], keys and dkeys [count, key floats]. Same bits as head by head.
+ * Average pooling has the same row for all heads: count must be 1. The backward pass computes the sample's gradients of
+ * the keys from those of its rows; it must not be called if there are no keys.
  */
 void vj_head_pool_many(vj_backend *be, const vj_head_shape *shape, int count, float *rows, float *prob,
                        const float *keys, const float *tokens);
@@ -88,12 +83,11 @@ const float *vj_head_key(vj_head *head);
 
 /**
  * Compute the class scores [count, classes] of rows [count, row floats] for a measurement: nothing is kept, and an
- * incomplete batch is not changed. In vj_head_score_from() row i has the number `first` + i among all rows that are
- * measured. The number determines its place in a group of VJ_HEAD_GROUP rows, so that its bits do not depend on how
- * rows are divided among calls and ranks, with any library for products. vj_head_score() counts from 0.
+ * incomplete batch is not changed. Row i has the number `first` + i among all rows that are measured. The number
+ * determines its place in a group of VJ_HEAD_GROUP rows, so that its bits do not depend on how rows are divided among
+ * calls and ranks, with any library for products.
  */
-void vj_head_score(vj_head *head, float *logits, const float *rows, int64_t count);
-void vj_head_score_from(vj_head *head, float *logits, const float *rows, int64_t first, int64_t count);
+void vj_head_score(vj_head *head, float *logits, const float *rows, int64_t first, int64_t count);
 
 /**
  * Train on rows [count, row floats], which are samples places[0..count) (each in [0, batch_count)) of a batch of

@@ -38,18 +38,19 @@ int32_t vj_metrics_first(const double *scores, int classes)
     return best;
 }
 
-void vj_metrics_softmax(double *probability, const double *scores, int classes)
+/* Write the softmax of the scores. A score that is NaN makes all NaN. */
+static void softmax(double *probability, const double *scores, int classes)
 {
-    double most = scores[vj_metrics_first(scores, classes)], sum = 0.0;
-    for (int c = 0; c < classes; c++) sum += exp(scores[c] - most);
-    for (int c = 0; c < classes; c++) probability[c] = exp(scores[c] - most) / sum;
+    double largest = scores[vj_metrics_first(scores, classes)], sum = 0.0;
+    for (int c = 0; c < classes; c++) sum += exp(scores[c] - largest);
+    for (int c = 0; c < classes; c++) probability[c] = exp(scores[c] - largest) / sum;
 }
 
 void vj_metrics_average_views(double *probability, double *memory, const double *scores, int views, int classes)
 {
     memset(probability, 0, sizeof *probability * (size_t)classes);
     for (int v = 0; v < views; v++) {
-        vj_metrics_softmax(memory, scores + (int64_t)v * classes, classes);
+        softmax(memory, scores + (int64_t)v * classes, classes);
         for (int c = 0; c < classes; c++) probability[c] += memory[c] / views;
     }
 }

@@ -23,9 +23,6 @@ vj_status vj_metrics_ranks(int32_t *ranks, const double *scores, const int32_t *
 /** Return the class of rank 0: the one with the highest score, of equal ones that with the lowest number. */
 int32_t vj_metrics_first(const double *scores, int classes);
 
-/** Write the softmax of the scores. A score that is NaN makes all NaN. May be in place. */
-void vj_metrics_softmax(double *probability, const double *scores, int classes);
-
 /**
  * Combine the views of a sample: probability [classes] becomes the mean over views of the softmax of scores [views,
  * classes]. memory [classes] is overwritten.
@@ -91,6 +88,7 @@ double vj_mcnemar(int64_t b, int64_t c);
 typedef struct {
     int64_t both, only_a, only_b;
 } vj_pair_counts;
+/** Count them: right_a [n] and right_b [n] are 1 where a classifier is right, else 0. */
 vj_pair_counts vj_metrics_pair(const uint8_t *right_a, const uint8_t *right_b, int64_t n);
 
 /* The difference of the accuracies of a and b on the same clips, percentage points (a minus b), for the bootstrap. */

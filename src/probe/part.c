@@ -28,7 +28,7 @@ vj_status vj_part_parse(vj_campaign_part *part, const char *text)
     int index = 0, count = 0, end = 0;
     *part = (vj_campaign_part){0};
     if (sscanf(text, "%6d/%6d%n", &index, &count, &end) != 2 || text[end] || index < 1 || index > count ||
-        count > VJ_MOST_PARTS)
+        count > VJ_MAX_PARTS)
         return vj_raise(VJ_ERR_USAGE, "--part takes K/N, part K of N, such as 2/8, not '%s'", text);
     part->index = index;
     part->count = count;
@@ -196,8 +196,8 @@ vj_status vj_part_read_all(vj_probe_row **rows, int64_t *row_count, vj_notes *no
     table t = {.total = -1, .notes = notes};
     *rows = NULL;
     *row_count = 0;
-    if (parts < 1 || parts > VJ_MOST_PARTS)
-        return vj_raise(VJ_ERR_USAGE, "--merge takes the number of parts, 1 to %d, not %d", VJ_MOST_PARTS, parts);
+    if (parts < 1 || parts > VJ_MAX_PARTS)
+        return vj_raise(VJ_ERR_USAGE, "--merge takes the number of parts, 1 to %d, not %d", VJ_MAX_PARTS, parts);
     vj_status status = check_there(dir, parts);
     for (int i = 1; status == VJ_OK && i <= parts; i++) status = read_part(&t, dir, i, parts);
     if (status == VJ_OK) status = check_rows(&t, dir);

@@ -8,7 +8,7 @@
 
 #include "probe/campaign.h"
 
-enum { VJ_MOST_PARTS = 100000 };
+enum { VJ_MAX_PARTS = 100000 };
 
 /** Parse "2/8": part 2 of 8. VJ_ERR_USAGE, reported, for anything else. */
 vj_status vj_part_parse(vj_campaign_part *part, const char *text);

@@ -1,7 +1,6 @@
 /* Counts predictions by class. */
 #include "probe/per_class.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 #include "probe/metrics.h"

@@ -15,11 +15,11 @@ static const char *class_text(char text[VJ_HEAD_TEXT], const vj_clips_classes *n
     return text;
 }
 
-static void print_classes(const vj_per_class *p, const vj_clips_classes *names, int64_t most, FILE *out)
+static void print_classes(const vj_per_class *p, const vj_clips_classes *names, int64_t limit, FILE *out)
 {
     char class[VJ_HEAD_TEXT], other[VJ_HEAD_TEXT];
     fprintf(out, "  %6s %6s %17s  class, and what it is taken for\n", "clips", "top-1", "95 %");
-    for (int64_t i = 0; i < p->count && i < most; i++) {
+    for (int64_t i = 0; i < p->count && i < limit; i++) {
         const vj_class_result *r = &p->item[i];
         fprintf(out, "  %6.0f %6.1f [%6.1f, %6.1f]  %s", r->clips / (double)p->runs, r->top1, r->low, r->high,
                 class_text(class, names, r->class));
@@ -27,8 +27,8 @@ static void print_classes(const vj_per_class *p, const vj_clips_classes *names, 
             fprintf(out, "; %.0f %% for %s", 100.0 * r->taken / r->clips, class_text(other, names, r->taken_for));
         fputc('\n', out);
     }
-    if (p->count > most) fprintf(out, "  and %lld more of higher accuracy\n", (long long)(p->count - most));
-    for (int64_t i = 0; i < p->pairs && i < most; i++) {
+    if (p->count > limit) fprintf(out, "  and %lld more of higher accuracy\n", (long long)(p->count - limit));
+    for (int64_t i = 0; i < p->pairs && i < limit; i++) {
         const vj_class_pair *pair = &p->pair[i];
         fprintf(out, "  %6.0f clips of %s (%.0f %%) are taken for %s\n", pair->clips,
                 class_text(class, names, pair->from), pair->percent, class_text(other, names, pair->to));
@@ -36,7 +36,7 @@ static void print_classes(const vj_per_class *p, const vj_clips_classes *names, 
 }
 
 /* Print the results of heads [n], which differ only in the seed. */
-static vj_status print_alike(const vj_predictions *file, const int64_t *heads, int64_t n, int64_t most, FILE *out)
+static vj_status print_alike(const vj_predictions *file, const int64_t *heads, int64_t n, int64_t limit, FILE *out)
 {
     const vj_head_facts *h = &file->head[heads[0]];
     vj_per_class p = {0};
@@ -48,7 +48,7 @@ static vj_status print_alike(const vj_predictions *file, const int64_t *heads, i
                 p.classes);
         if (n > 1) fprintf(out, "; accuracies are means over %lld seeds, mistakes are of all", (long long)n);
         fputc('\n', out);
-        print_classes(&p, &names, most, out);
+        print_classes(&p, &names, limit, out);
     }
     vj_clips_classes_release(&names);
     vj_per_class_release(&p);
@@ -60,7 +60,7 @@ static bool is_meant(const vj_head_facts *h, const char *which)
     return !*which || strcmp(h->name, which) == 0 || strcmp(h->encoder, which) == 0;
 }
 
-static vj_status print_all(const vj_predictions *file, const char *which, int64_t most, FILE *out)
+static vj_status print_all(const vj_predictions *file, const char *which, int64_t limit, FILE *out)
 {
     int64_t *heads = vj_calloc(file->count + 1, sizeof *heads), groups = 0;
     bool *done = vj_calloc(file->count + 1, sizeof *done);
@@ -74,7 +74,7 @@ static vj_status print_all(const vj_predictions *file, const char *which, int64_
             heads[n++] = k;
             done[k] = true;
         }
-        if (n > 0) status = print_alike(file, heads, n, most, out);
+        if (n > 0) status = print_alike(file, heads, n, limit, out);
         groups += n > 0;
     }
     free(heads);
@@ -85,11 +85,11 @@ static vj_status print_all(const vj_predictions *file, const char *which, int64_
     return status;
 }
 
-vj_status vj_predictions_print_classes(const char *path, const char *which, int64_t most, FILE *out)
+vj_status vj_predictions_print_classes(const char *path, const char *which, int64_t limit, FILE *out)
 {
     vj_predictions file;
     vj_status status = vj_predictions_open(&file, path);
-    if (status == VJ_OK) status = print_all(&file, which, most, out);
+    if (status == VJ_OK) status = print_all(&file, which, limit, out);
     vj_predictions_release(&file);
     return status;
 }

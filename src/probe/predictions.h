@@ -142,11 +142,11 @@ vj_status vj_predictions_print(const char *path, FILE *out);
 
 /**
  * Print results by class of a file's probes; probes that differ only in the seed are counted together. Prints the
- * `most` classes of lowest accuracy, with Wilson's interval and the class they are most often confused with, and the
- * `most` pairs that are confused most. `which`: the name of a head or of an encoder, or "" for all. VJ_ERR_USAGE if
+ * `limit` classes of lowest accuracy, with Wilson's interval and the class they are most often confused with, and the
+ * `limit` pairs that are confused most. `which`: the name of a head or of an encoder, or "" for all. VJ_ERR_USAGE if
  * nothing has that name.
  */
-vj_status vj_predictions_print_classes(const char *path, const char *which, int64_t most, FILE *out);
+vj_status vj_predictions_print_classes(const char *path, const char *which, int64_t limit, FILE *out);
 
 /** Check every head of a file; *damaged counts those that cannot be read, each reported. */
 vj_status vj_predictions_verify(const char *path, int64_t *heads, int64_t *damaged);

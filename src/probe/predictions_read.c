@@ -1,11 +1,9 @@
 /* Reads predictions.h5. The file is not trusted: types, sizes and ranges are checked. */
-#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "h5/h5.h"
-#include "probe/metrics.h"
 #include "probe/predictions_table.h"
 
 #define FACT(KIND, field)                                                                                              \

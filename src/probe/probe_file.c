@@ -8,7 +8,7 @@
 #include "parallel/parallel.h"
 #include "probe/probe_file_parts.h"
 
-enum { MOST_WIDTH = 1 << 16, MOST_DEPTH = 1024, MOST_VALUES = 1 << 30 };
+enum { MAX_WIDTH = 1 << 16, MAX_DEPTH = 1024, MAX_VALUES = 1 << 30 };
 
 void vj_probe_file_of_head(vj_probe_file *f, const vj_head_shape *s)
 {
@@ -47,14 +47,8 @@ vj_head_shape vj_probe_file_head_shape(const vj_probe_file *f, int64_t tokens, i
                            .norm_last = f->norm_last};
 }
 
-vj_token_probe_shape vj_probe_file_token_shape(const vj_probe_file *f, int64_t tokens)
-{
-    VJ_ASSERT(f->on_tokens);
-    return (vj_token_probe_shape){
-        .D = f->width, .heads = f->heads, .classes = f->facts.classes, .depth = f->depth, .tokens = tokens};
-}
-
-bool vj_probe_file_leaves_out(const vj_fact *fact)
+/* Return whether a fact is about the measurement; a probe's file does not have such facts. */
+static bool is_measured(const vj_fact *fact)
 {
     static const char *const measured[] = {"counted", "failed", "store_digest"};
     for (size_t i = 0; i < sizeof measured / sizeof measured[0]; i++)
@@ -62,7 +56,8 @@ bool vj_probe_file_leaves_out(const vj_fact *fact)
     return false;
 }
 
-int vj_probe_file_dims(const char *name, int64_t rows, int64_t cols, hsize_t dim[VJ_PROBE_DIMS])
+/* Compute the dimensions of a tensor in the file, as in the published code, and return their number. */
+static int dims_of(const char *name, int64_t rows, int64_t cols, hsize_t dim[VJ_PROBE_DIMS])
 {
     if (strcmp(name, "pooler.query_tokens") == 0) {
         dim[0] = dim[1] = 1;
@@ -152,7 +147,7 @@ static vj_status put_attributes(hid_t file, const vj_probe_file *f)
 {
     VJ_TRY(vj_h5_put_text(file, "name", f->facts.name));
     for (const vj_fact *fact = vj_facts; fact->name; fact++)
-        if (!vj_probe_file_leaves_out(fact)) VJ_TRY(vj_fact_put(file, fact, &f->facts));
+        if (!is_measured(fact)) VJ_TRY(vj_fact_put(file, fact, &f->facts));
     VJ_TRY(vj_h5_put_i64(file, "width", f->width));
     VJ_TRY(vj_h5_put_i64(file, "heads", f->heads));
     VJ_TRY(vj_h5_put_i64(file, "depth", f->depth));
@@ -167,7 +162,7 @@ static vj_status lay_out(writer *w)
     for (int i = 0; i < tensor_count(&w->from); i++) {
         const vj_probe_tensor *t = tensor_at(&w->from, i);
         hsize_t dim[VJ_PROBE_DIMS];
-        const int ndim = vj_probe_file_dims(t->name, t->rows, t->cols, dim);
+        const int ndim = dims_of(t->name, t->rows, t->cols, dim);
         dataset_name(name, t->name);
         VJ_TRY(vj_h5_dataset(&w->out, name, H5T_IEEE_F32LE, ndim, dim, &w->place[i]));
     }
@@ -270,13 +265,13 @@ vj_status vj_probe_file_with(const char *path, vj_status (*work)(hid_t file, voi
     return status;
 }
 
-static vj_status read_number(hid_t file, const char *path, const char *name, int64_t least, int64_t most, int *value)
+static vj_status read_number(hid_t file, const char *path, const char *name, int64_t low, int64_t high, int *value)
 {
     int64_t number;
     VJ_TRY(vj_h5_get_i64(file, path, name, &number));
-    if (number < least || number > most)
+    if (number < low || number > high)
         return vj_raise(VJ_ERR_FORMAT, "%s: attribute %s is %lld, expected %lld to %lld", path, name, (long long)number,
-                        (long long)least, (long long)most);
+                        (long long)low, (long long)high);
     *value = (int)number;
     return VJ_OK;
 }
@@ -319,11 +314,11 @@ static vj_status open_work(hid_t file, void *with)
     char blocks_on[16];
     VJ_TRY(read_word(file, f->path, "name", f->facts.name, sizeof f->facts.name));
     for (const vj_fact *fact = vj_facts; fact->name; fact++)
-        if (!vj_probe_file_leaves_out(fact)) VJ_TRY(vj_fact_get(file, f->path, fact, &f->facts));
+        if (!is_measured(fact)) VJ_TRY(vj_fact_get(file, f->path, fact, &f->facts));
     VJ_TRY(vj_h5_get_u64(file, f->path, "probe_digest", &f->facts.probe_digest));
-    VJ_TRY(read_number(file, f->path, "width", 1, MOST_WIDTH, &f->width));
-    VJ_TRY(read_number(file, f->path, "heads", 0, MOST_WIDTH, &f->heads));
-    VJ_TRY(read_number(file, f->path, "depth", 1, MOST_DEPTH, &f->depth));
+    VJ_TRY(read_number(file, f->path, "width", 1, MAX_WIDTH, &f->width));
+    VJ_TRY(read_number(file, f->path, "heads", 0, MAX_WIDTH, &f->heads));
+    VJ_TRY(read_number(file, f->path, "depth", 1, MAX_DEPTH, &f->depth));
     VJ_TRY(read_number(file, f->path, "norm_last", 0, 1, &f->norm_last));
     VJ_TRY(read_word(file, f->path, "blocks_on", blocks_on, sizeof blocks_on));
     f->on_tokens = strcmp(blocks_on, "tokens") == 0;
@@ -356,7 +351,7 @@ static vj_status check_tensor(hid_t dataset, const char *path, vj_probe_file_ten
     if (status == VJ_OK) {
         H5Sget_simple_extent_dims(space, t->dim, NULL);
         t->count = H5Sget_simple_extent_npoints(space);
-        if (t->count < 1 || t->count > MOST_VALUES)
+        if (t->count < 1 || t->count > MAX_VALUES)
             status = vj_raise(VJ_ERR_FORMAT, "%s: %s has %lld values", path, t->name, (long long)t->count);
     }
     H5Tclose(type);
@@ -397,7 +392,7 @@ static vj_status read_tensor(hid_t file, const reader *r, const vj_probe_tensor 
     const char *path = r->file->path;
     vj_probe_file_tensor t;
     hsize_t dim[VJ_PROBE_DIMS];
-    const int ndim = vj_probe_file_dims(to->name, to->rows, to->cols, dim);
+    const int ndim = dims_of(to->name, to->rows, to->cols, dim);
     vj_status status = vj_probe_file_tensor_read(file, path, to->name, &t);
     if (status == VJ_OK && (t.ndim != ndim || memcmp(t.dim, dim, sizeof *dim * (size_t)ndim) != 0))
         status = vj_raise(VJ_ERR_FORMAT, "%s: %s has %lld values in %d dimensions, expected %lld in %d", path, to->name,

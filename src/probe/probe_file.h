@@ -50,9 +50,8 @@ vj_status vj_probe_file_open(vj_probe_file *file, const char *path);
 void vj_probe_file_release(vj_probe_file *file);
 
 /** Return the shape of a head for samples of `tokens` tokens and updates on `batch` samples; with on_tokens its depth
- * counts the blocks on the tokens. vj_probe_file_token_shape() is for probes with on_tokens. */
+ * counts the blocks on the tokens. */
 vj_head_shape vj_probe_file_head_shape(const vj_probe_file *file, int64_t tokens, int64_t batch);
-vj_token_probe_shape vj_probe_file_token_shape(const vj_probe_file *file, int64_t tokens);
 
 /** Read the weights into a head or probe of the file's shape. VJ_ERR_FORMAT, reported, if a tensor is missing, of
  * another size or damaged. */

@@ -8,12 +8,6 @@
 
 enum { VJ_PROBE_FILE_VERSION = 1, VJ_PROBE_DIMS = 3, VJ_TENSOR_NAME = 128 };
 
-/** Return whether a fact is about the measurement; a probe's file does not have such facts. */
-bool vj_probe_file_leaves_out(const vj_fact *fact);
-
-/** Compute the dimensions of a tensor in the file, as in the published code, and return their number. */
-int vj_probe_file_dims(const char *name, int64_t rows, int64_t cols, hsize_t dim[VJ_PROBE_DIMS]);
-
 /* A tensor of a file. */
 typedef struct {
     char name[VJ_TENSOR_NAME]; /* without "weights/" */

@@ -3,11 +3,11 @@
 
 enum { PAPER_HEADS = 12, TOKEN_HEADS = 16 };
 
-/* Return the largest number up to `most` that divides D. */
-static int divisor(int D, int most)
+/* Return the largest number up to `limit` that divides D. */
+static int divisor(int D, int limit)
 {
-    while (D % most != 0) most--;
-    return most;
+    while (D % limit != 0) limit--;
+    return limit;
 }
 
 int vj_recipe_heads(const vj_recipe *recipe, int D, int encoder_heads)

@@ -237,7 +237,7 @@ static void print_legend(FILE *out, const vj_probe_row *rows, int64_t count)
 static void print_protocol(FILE *out, const vj_probe_row *rows, int64_t count)
 {
     const vj_probe_row *first = &rows[0];
-    int64_t failed = 0, least = first->epochs, most = first->epochs;
+    int64_t failed = 0, low = first->epochs, high = first->epochs;
     if (!*first->features) return;
     for (int64_t i = 0; i < count; i++) {
         if (!*rows[i].features && rows[i].epochs == 0) continue;
@@ -246,17 +246,16 @@ static void print_protocol(FILE *out, const vj_probe_row *rows, int64_t count)
             strcmp(rows[i].precision, first->precision) != 0)
             return;
         failed += rows[i].failed;
-        if (rows[i].epochs < least) least = rows[i].epochs;
-        if (rows[i].epochs > most) most = rows[i].epochs;
+        if (rows[i].epochs < low) low = rows[i].epochs;
+        if (rows[i].epochs > high) high = rows[i].epochs;
     }
     fprintf(out, "\nFeatures: %s. Preset: %s. Labels drawn by: %s. ", first->features, first->preset, first->split);
     if (*first->views) fprintf(out, "Views: %s (frames x clips x crops). ", first->views);
     if (*first->precision) fprintf(out, "Precision: %s. ", first->precision);
-    if (least == most)
-        fprintf(out, "Epochs: %lld for every share.", (long long)least);
+    if (low == high)
+        fprintf(out, "Epochs: %lld for every share.", (long long)low);
     else
-        fprintf(out, "Epochs: %lld to %lld, so that every share has as many updates.", (long long)least,
-                (long long)most);
+        fprintf(out, "Epochs: %lld to %lld, so that every share has as many updates.", (long long)low, (long long)high);
     if (failed > 0) fprintf(out, " Validation clips that could not be used: %lld.", (long long)failed);
     fputc('\n', out);
 }

@@ -55,10 +55,10 @@ int vj_samples_label(const vj_samples *s, const char *name)
 
 int vj_samples_classes(const vj_samples *s, int label)
 {
-    int32_t most = -1;
+    int32_t largest = -1;
     for (int64_t i = 0; i < s->count; i++)
-        if (s->labels[label * s->count + i] > most) most = s->labels[label * s->count + i];
-    return most + 1;
+        if (s->labels[label * s->count + i] > largest) largest = s->labels[label * s->count + i];
+    return largest + 1;
 }
 
 int64_t vj_samples_labelled(const vj_samples *s, int label)

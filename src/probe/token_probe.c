@@ -47,7 +47,7 @@ struct vj_token_probe {
 
 /* ------------------------------------------------------------------------------------------------ names */
 
-enum { MOST_DEPTH = 64 };
+enum { MAX_DEPTH = 64 };
 
 const char *vj_token_probe_name(char name[32], int depth)
 {
@@ -58,7 +58,7 @@ const char *vj_token_probe_name(char name[32], int depth)
 int vj_token_probe_depth(const char *name)
 {
     char whole[32];
-    for (int depth = 1; depth <= MOST_DEPTH; depth++)
+    for (int depth = 1; depth <= MAX_DEPTH; depth++)
         if (strcmp(name, vj_token_probe_name(whole, depth)) == 0) return depth;
     return 0;
 }

@@ -15,7 +15,7 @@ static const vj_option options[] = {
      &seconds},
     {"--clips", "WHAT", "step: synthetic (random pixels, the default), or a store NAME.clips through the loader",
      &clips},
-    {"--cold", NULL, "load: have the system forget the stores' files before each pass", &cold},
+    {"--cold", NULL, "load: remove the stores' files from the system's page cache before each pass", &cold},
     {"--views", NULL, "load: also views of an evaluation as the section evaluate says, of the same clips", &views},
     {"--profile", NULL, "step: also every operation by phase: seconds, rates, and its floor by the roofline", &profile},
     {"--as-configured", NULL,
@@ -44,34 +44,27 @@ static const vj_program program = {
         "               the trainer's, which go through shared memory on a node\n"
         "\n"
         "Every time is given as min / median / max of at least three repetitions after one that does not count, each "
-        "the\n"
-        "slowest rank's; rates are of the median. A single timing is refused: on a machine that others use it says "
+        "the slowest rank's; rates are of the median. A single timing is refused: on a machine that others use it says "
         "nothing.\n"
         "\n"
-        "Ceilings are measured in the same run. fp32_peak_gflops and bf16_peak_gflops: multiply-adds on registers, "
-        "all\n"
+        "Ceilings are measured in the same run. fp32_peak_gflops and bf16_peak_gflops: multiply-adds on registers, all "
         "ranks and threads at once, bf16 with the fastest instruction the processor has. copy_gb_s: read one array, "
-        "write\n"
-        "another. fraction_of_peak is what counts on a machine that is not known. In fp32 the peak is that of float\n"
-        "multiply-adds; where AMX multiplies floats in bf16 parts, fraction_of_parts_peak is against the tiles' peak / "
-        "6.\n"
+        "write another. fraction_of_peak is what counts on a machine that is not known. In fp32 the peak is that of "
+        "float multiply-adds; where AMX multiplies floats in bf16 parts, fraction_of_parts_peak is against the tiles' "
+        "peak / 6.\n"
         "\n"
         "step counts matrix products of the published method only, backward as twice forward; what is computed twice "
-        "to\n"
-        "save memory does not count. One clip a rank or tensor group, unless train.batch and train.microbatch are "
-        "given\n"
-        "with --set. All repetitions do the work of the first step. peak_bytes is the largest rank's memory, phases "
-        "are medians, whose "
-        "sum\n"
-        "need not be the step's median. Threads are OpenMP's: set OMP_NUM_THREADS.\n"
+        "to save memory does not count. One clip a rank or tensor group, unless train.batch and train.microbatch are "
+        "given with --set. All repetitions do the work of the first step. peak_bytes is the largest rank's memory, "
+        "phases are medians, whose sum need not be the step's median. Threads are OpenMP's: set OMP_NUM_THREADS.\n"
         "\n"
         "Examples:\n"
         "  OMP_NUM_THREADS=2 vjepa-bench step jobs/configs/vitl16_224.yaml --json --set precision=bf16\n"
         "  OMP_NUM_THREADS=2 vjepa-bench gemm\n"
         "    network  layer  form     precision  rows     n     k  repeats                    time_s  gflops  "
         "fraction_of_peak\n"
-        "    encoder  qkv    forward  fp32       1568  3072  1024        3  25.84 / 26.09 / 26.17 ms   378.1  "
-        "          0.7672\n"
+        "    encoder  qkv    forward  fp32       1568  3072  1024        3  25.84 / 26.09 / 26.17 ms   378.1           "
+        " 0.7672\n"
         "  mpirun -n 2 vjepa-bench step jobs/configs/quickstart.yaml --profile --clips my.clips\n"
         "  mpirun -n 2 vjepa-bench checkpoint jobs/configs/vitl16_224.yaml --dir /scratch --repeats 3\n"
         "  mpirun -n 4 vjepa-bench allreduce",

@@ -7,10 +7,10 @@
 static const char help[] =
     "vjepa-decode - decode media files for vjepa-pack.\n"
     "\n"
-    "Is started by vjepa-pack, one process for each core, and not by hand. It gets open files over a Unix socket on "
-    "its\n"
-    "standard input and leaves clips in shared memory. Damaged and hostile files may crash it, hang it or use up its\n"
-    "memory: then it is replaced, and the file gets its verdict in the ledger. It cannot open files or connections.\n"
+    "Is started by vjepa-pack, one process for each core, and not by hand. It gets open files over a Unix socket\n"
+    "on its standard input and leaves clips in shared memory. Damaged and hostile files may crash it, hang it or\n"
+    "use up its memory: then it is replaced, and the file gets its verdict in the ledger. It cannot open files or\n"
+    "connections.\n"
     "\n"
     "Environment (of vjepa-pack): VJEPA_DECODE names another program to be started in place of this one.\n"
     "Exit codes: 0 done, 1 failed, 2 wrong command line.\n";

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -219,14 +218,15 @@ int main(int argc, char **argv)
         .usage = "--media DIR --out DIR [options]",
         .description =
             "Each video has 16 frames of 48 x 48 pixels and two labels: appearance (8 kinds of clothing) and motion "
-            "(8).\n"
-            "Training and validation differ in photographs and in films. A video is a function of the seed and its\n"
-            "number, on any number of ranks. Safe to run again: videos that are there are not made again.\n"
+            "(8). "
+            "Training and validation differ in photographs and in films. A video is a function of the seed and its "
+            "number, "
+            "on any number of ranks. Safe to run again: videos that are there are not made again.\n"
             "\n"
             "Example:\n"
             "  bash jobs/fetch_demo_media.sh demo\n"
             "  mpirun -n 2 vjepa-demo --media demo/media --out demo/videos\n"
-            "leaves demo/videos/train.csv and val.csv (path,label_appearance,label_motion), train_info.csv and\n"
+            "leaves demo/videos/train.csv and val.csv (path,label_appearance,label_motion), train_info.csv and "
             "val_info.csv (what went into each video), and the videos.\n",
         .options = table,
     };

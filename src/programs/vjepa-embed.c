@@ -19,13 +19,11 @@ static const vj_program program = {
     .purpose = "Encode clips with a frozen encoder.",
     .usage = "[options] CONFIG.yaml",
     .description =
-        "Encodes the centre crop of every clip with the target encoder of a checkpoint, or with a random one, and\n"
-        "writes all tokens after the final norm, with the labels, as one HDF5 file. embed.limit takes only so many\n"
-        "clips, drawn by a permutation. A run's folder stands for its newest checkpoint, and SEED is run.seed if it "
-        "is\n"
-        "not given. Clips are divided over the ranks. The effective rank of the normalised tokens\n"
-        "is printed and stored: near 1 the encoder has collapsed. Images (stores with one frame a clip) are resized "
-        "as\n"
+        "Encodes the centre crop of every clip with the target encoder of a checkpoint, or with a random one, and "
+        "writes all tokens after the final norm, with the labels, as one HDF5 file. embed.limit takes only so many "
+        "clips, drawn by a permutation. A run's folder stands for its newest checkpoint, and SEED is run.seed if it is "
+        "not given. Clips are divided over the ranks. The effective rank of the normalised tokens is printed and "
+        "stored: near 1 the encoder has collapsed. Images (stores with one frame a clip) are resized as "
         "evaluate.short_side says and shown as evaluate.image_frames equal frames.\n"
         "\n"
         "Example:\n"

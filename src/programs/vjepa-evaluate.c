@@ -25,7 +25,7 @@ static const vj_option options[] = {
      "(default 4)",
      &attention},
     {"--part", "K/N", "make part K of N of the table only, in DIR/part_K_of_N", &part_text},
-    {"--merge", "N", "make the table of the N parts in DIR; the encoders are not looked at", &merge},
+    {"--merge", "N", "make the table of the N parts in DIR; encoders are not needed", &merge},
     {"--out", "DIR", "folder for checkpoints and results (default: run.dir)", &out},
     {"--max-hours", "H", "stop in time before H hours, or with auto those of the batch job, are over: run.max_hours=H",
      NULL},
@@ -38,43 +38,30 @@ static const vj_program program = {
     .usage = "[options] CONFIG.yaml NAME=CHECKPOINT ...",
     .description =
         "Each NAME is an encoder: a checkpoint, the folder of a run (its newest checkpoint), random:published[:SEED] "
-        "or\n"
-        "random:fan_in[:SEED]. In every epoch it runs\n"
-        "once over each training sample that a probe needs, with fresh views (section evaluate), and feeds all "
-        "probes:\n"
-        "one for each task, pooling, share of the labels and seed of section probe, and each learning rate and weight\n"
-        "decay of evaluate.sweep_lr and evaluate.sweep_wd, of which the best on a tenth of the training samples is\n"
-        "chosen. A probe gets the bits that it would get alone, on any number of ranks. With probe.pooling tokens4 it "
-        "has\n"
-        "V-JEPA 2's blocks on all tokens, and costs as much as the encoder: too many are refused "
-        "(evaluate.sweep_flops).\n"
-        "Encoders too large for a rank are shared by groups of parallel.tensor ranks.\n"
+        "or random:fan_in[:SEED]. In every epoch it runs once over each training sample that a probe needs, with fresh "
+        "views (section evaluate), and feeds all probes: one for each task, pooling, share of the labels and seed of "
+        "section probe, and each learning rate and weight decay of evaluate.sweep_lr and evaluate.sweep_wd, of which "
+        "the best on a tenth of the training samples is chosen. A probe gets the bits that it would get alone, on any "
+        "number of ranks. With probe.pooling tokens4 it has V-JEPA 2's blocks on all tokens, and costs as much as the "
+        "encoder: too many are refused (evaluate.sweep_flops). Encoders too large for a rank are shared by groups of "
+        "parallel.tensor ranks.\n"
         "\n"
         "Encoding costs most, and need not be done in every epoch: with probe.features stored:K, K training views of "
-        "each\n"
-        "sample are encoded once and their tokens kept in --out/features until the end, as f32, f16 or bf16 "
-        "(embed.dtype); "
-        "their\n"
-        "size is said first and must fit. K of at least probe.epochs gives the bits of online. stored: one view, the\n"
-        "centre, as vjepa-embed makes it.\n"
+        "each sample are encoded once and their tokens kept in --out/features until the end, as f32, f16 or bf16 "
+        "(embed.dtype). Their size is printed first; they must fit on the disk. K of at least probe.epochs gives the "
+        "bits of online. stored: one view, the centre, as vjepa-embed makes it.\n"
         "\n"
-        "Written to --out: results.json, results.csv, results.md (the table), heads.csv (every probe), predictions.h5\n"
+        "Written to --out: results.json, results.csv, results.md (the table), heads.csv (every probe), predictions.h5 "
         "(what each probe said of each sample), attention.h5 (what attentive probes attend to in some of them, drawn "
-        "by\n"
-        "vjepa-report), splits/ (the samples of each share), evaluation.h5 (the checkpoint), "
-        "and\n"
-        "at the end the file complete. Stopped or killed, in training or while measuring, the same command goes on, "
-        "on\n"
-        "any number of ranks: USR1, TERM, --max-hours and a file \"stop\" in --out as for vjepa-pretrain; exit code "
-        "75\n"
-        "says that it was stopped early. Samples with damaged clips are left out and counted.\n"
+        "by vjepa-report), splits/ (the samples of each share), evaluation.h5 (the checkpoint), and at the end the "
+        "file complete. Stopped or killed, in training or while measuring, the same command goes on, on any number of "
+        "ranks: USR1, TERM, --max-hours and a file \"stop\" in --out as for vjepa-pretrain; exit code 75 says that it "
+        "was stopped early. Samples with damaged clips are left out and counted.\n"
         "\n"
         "A campaign can be divided over jobs: --part 1/8 to 8/8 make whole rows of the table, divided by cost, each "
-        "with\n"
-        "the bits of one job, and --merge 8 makes the table when all parts are there (jobs/slurm/evaluate.sh). Each "
-        "part\n"
-        "encodes what its rows need: one for each encoder costs no more than one job, others end earlier and cost "
-        "more.\n"
+        "with the bits of one job, and --merge 8 makes the table when all parts are there (jobs/slurm/evaluate.sh). "
+        "Each part encodes what its rows need: one for each encoder costs no more than one job, others end earlier and "
+        "cost more.\n"
         "\n"
         "Probes on features that vjepa-embed keeps: vjepa-probe.\n"
         "\n"
@@ -134,7 +121,7 @@ static vj_status work(const vj_run *run, vj_evaluate_outcome *outcome)
     int64_t parts = 0;
     if (!dir[0]) return vj_raise(VJ_ERR_USAGE, "no folder for the results is named: give --out DIR, or run.dir");
     if (merge && part_text) return vj_raise(VJ_ERR_USAGE, "--part and --merge exclude each other");
-    VJ_TRY(vj_option_number("--merge", merge, 1, VJ_MOST_PARTS, &parts));
+    VJ_TRY(vj_option_number("--merge", merge, 1, VJ_MAX_PARTS, &parts));
     if (merge) {
         VJ_TRY(vj_agree(run->comm, run->rank == 0 ? vj_report_check("--out", dir) : VJ_OK));
         return vj_agree(run->comm, run->rank == 0 && !run->dry_run ? vj_evaluate_merge(dir, (int)parts) : VJ_OK);

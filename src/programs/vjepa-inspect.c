@@ -264,13 +264,13 @@ static vj_status draw_sheet(const vj_run *run)
 static vj_status print_classes(const vj_run *run)
 {
     char path[VJ_PATH], which[VJ_HEAD_NAME];
-    int64_t most = 0;
+    int64_t limit = 0;
     if (verify || compare || export_to || sheet_to)
         return vj_raise(VJ_ERR_USAGE, "--classes takes files of predictions and nothing else");
-    VJ_TRY(vj_option_number("--classes", classes, 1, INT32_MAX, &most));
+    VJ_TRY(vj_option_number("--classes", classes, 1, INT32_MAX, &limit));
     for (int i = 0; i < run->file_count; i++) {
         VJ_TRY(vj_selection_split(run->files[i], path, which));
-        VJ_TRY(vj_predictions_print_classes(path, which, most, stdout));
+        VJ_TRY(vj_predictions_print_classes(path, which, limit, stdout));
     }
     return VJ_OK;
 }

@@ -27,22 +27,21 @@ static const vj_program program = {
     .purpose = "Train probes on frozen features and compare encoders.",
     .usage = "[options] CONFIG.yaml NAME=TRAIN.h5,VALIDATION.h5 ...",
     .description =
-        "Each NAME is an encoder, given by the feature stores that vjepa-embed made of the training and of the\n"
-        "validation clips. For every task (label name), pooling, share of the labels and seed of section probe one\n"
-        "probe is trained on the features and measured, once, at the end, on all validation clips. Probes are divided\n"
+        "Each NAME is an encoder, given by the feature stores that vjepa-embed made of the training and of the "
+        "validation clips. For every task (label name), pooling, share of the labels and seed of section probe one "
+        "probe is trained on the features and measured, once, at the end, on all validation clips. Probes are divided "
         "over the ranks; the result does not depend on their number.\n"
         "\n"
-        "Encoders whose name starts with \"random\" are the baseline: every other one is compared with the better of\n"
+        "Encoders whose name starts with \"random\" are the baseline: every other one is compared with the better of "
         "them, and \"helps\" is only said of a gain of more than two standard errors.\n"
         "\n"
         "Top-1 stands with its standard deviation over seeds, its 95 % interval (of the mean over seeds; with one "
-        "seed,\n"
-        "of the clips) and, with more than five classes, top-5. What each probe says of each clip is kept in\n"
-        "predictions.h5, by which vjepa-compare tells whether two encoders differ; the labelled clips that each probe\n"
-        "learned from in splits/, which another campaign may use (probe.split_files). With probe.paper published\n"
+        "seed, of the clips) and, with more than five classes, top-5. What each probe says of each clip is kept in "
+        "predictions.h5, by which vjepa-compare tells whether two encoders differ; the labelled clips that each probe "
+        "learned from in splits/, which another campaign may use (probe.split_files). With probe.paper published "
         "numbers stand beside ours.\n"
         "\n"
-        "A campaign can be divided over jobs: --part 1/8 to 8/8 train whole rows of the table, divided by cost, and\n"
+        "A campaign can be divided over jobs: --part 1/8 to 8/8 train whole rows of the table, divided by cost, and "
         "--merge 8 makes the table when all parts are there. It has the digits of one job (jobs/slurm/probe.sh).\n"
         "\n"
         "Example:\n"
@@ -122,7 +121,7 @@ static vj_status work(const vj_run *run)
     if (!dir[0]) return vj_raise(VJ_ERR_USAGE, "no folder for the results is named: give --out DIR, or run.dir");
     if (merge && part_text) return vj_raise(VJ_ERR_USAGE, "--part and --merge exclude each other");
     VJ_TRY(vj_agree(run->comm, run->rank == 0 ? check_folder(dir) : VJ_OK));
-    VJ_TRY(vj_option_number("--merge", merge, 1, VJ_MOST_PARTS, &parts));
+    VJ_TRY(vj_option_number("--merge", merge, 1, VJ_MAX_PARTS, &parts));
     if (merge) return vj_agree(run->comm, run->rank == 0 && !run->dry_run ? vj_part_merge(dir, (int)parts) : VJ_OK);
     return train_probes(run, dir);
 }

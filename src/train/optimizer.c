@@ -71,7 +71,7 @@ static void window_close(void *reduction)
 static const vj_gradient_sum_ops window_sum = {window_made, window_end, window_close};
 
 /* The vectors gathered after an update, in the order of weight_gather.h, and this rank's memory of them. */
-static vj_status describe_gather(vj_optimizer *o, void *memory[VJ_GATHERED_MOST])
+static vj_status describe_gather(vj_optimizer *o, void *memory[VJ_MAX_GATHERED])
 {
     const vj_trainable *t = o->trained;
     const bool rounded = t->rounded_weights != NULL;
@@ -92,7 +92,7 @@ static vj_status describe_gather(vj_optimizer *o, void *memory[VJ_GATHERED_MOST]
 static vj_status open_peers(vj_optimizer *o, const vj_config *config, const vj_place *place)
 {
     const vj_trainable *t = o->trained;
-    void *memory[VJ_GATHERED_MOST] = {NULL};
+    void *memory[VJ_MAX_GATHERED] = {NULL};
     VJ_TRY(vj_agree(o->comm, describe_gather(o, memory)));
     const vj_peers_plan plan = {.gradient = t->gradient,
                                 .n = t->params->total,

@@ -11,7 +11,7 @@
 #include "parallel/window.h"
 #include "train/device_messages.h"
 
-enum { GRADIENT, GATHERED, VECTORS = GATHERED + VJ_GATHERED_MOST }; /* numbers of the shared vectors */
+enum { GRADIENT, GATHERED, VECTORS = GATHERED + VJ_MAX_GATHERED }; /* numbers of the shared vectors */
 enum { MARKS = VJ_SUM_DELIVERED + 1, LARGEST_BUCKET = 64 << 18 };
 
 /* Memory for messages. */
@@ -56,7 +56,7 @@ static void sum_arrays(void *peers, float *out, const float *const *in, int coun
 /* Return whether every rank sends only its own memory. MPI cannot send memory that another process shares. */
 static bool sends_its_own(const vj_window *w)
 {
-    return w->speakers == w->largest && w->partials.most == 1;
+    return w->speakers == w->largest && w->partials.per_node == 1;
 }
 
 static vj_status open_sum(vj_peers *p)

@@ -15,12 +15,12 @@
 /* vector[] is, in this order: weights, target (if there is one); or, if `rounded`: the bf16 copies of weights and
  * target, then the packed floats of weights and of target. */
 typedef struct {
-    bool rounded;                         /* bf16 copies are gathered */
-    int vectors;                          /* 1, or 2 with a target; twice as many if rounded */
-    vj_gathered vector[VJ_GATHERED_MOST]; /* without the member `of`, which is NULL */
-    const int64_t *slice;                 /* [ranks + 1] of the flat vector; borrowed */
-    int64_t *packed;                      /* [ranks + 1] borders of the ranks' slices in the packed array; owned */
-    vj_span *span;                        /* [spans] parts of the flat vector that are packed, cut at slices; owned */
+    bool rounded;                        /* bf16 copies are gathered */
+    int vectors;                         /* 1, or 2 with a target; twice as many if rounded */
+    vj_gathered vector[VJ_MAX_GATHERED]; /* without the member `of`, which is NULL */
+    const int64_t *slice;                /* [ranks + 1] of the flat vector; borrowed */
+    int64_t *packed;                     /* [ranks + 1] borders of the ranks' slices in the packed array; owned */
+    vj_span *span;                       /* [spans] parts of the flat vector that are packed, cut at slices; owned */
     int64_t spans, encoder_spans, *first_span; /* first_span [ranks + 1]: the first span of each rank; owned */
 } vj_weight_gather;
 

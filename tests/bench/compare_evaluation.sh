@@ -24,7 +24,7 @@ while (($#)); do
     case $1 in
     --compile) compile=(--compile) && shift && continue ;;
     --campaign) campaign=1 && shift && continue ;;
-    --help) sed -n '2,13s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --views | --probes | --cores | --workers | --rounds | --dtype) (($# > 1)) || usage "$1 takes a value" ;;
     *) usage "unknown option $1; see --help" ;;
     esac

@@ -22,7 +22,7 @@ while (($#)); do
     case $1 in
     --skip-as-installed) as_installed=0 && shift && continue ;;
     --compile) compile=1 && shift && continue ;;
-    --help) sed -n '2,11s/^# \{0,1\}//p' "$0" && exit 0 ;;
+    --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit 0 ;;
     --sizes | --dtypes | --rounds | --threads) (($# > 1)) || usage "$1 takes a value" ;;
     *) usage "unknown option $1; see --help" ;;
     esac

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_EDITS = 12, MOST_BYTES = 1 << 16 };
+enum { MAX_EDITS = 12, MAX_BYTES = 1 << 16 };
 
 /* ------------------------------------------------------------------------------------------------ the valid file */
 
@@ -105,7 +105,7 @@ static hid_t pick_type(vj_fuzz_bytes *in)
     }
 }
 
-/* Choose any dataspace; *elements gets the number of elements, or 0 for more than MOST_BYTES. Close it with H5Sclose().
+/* Choose any dataspace; *elements gets the number of elements, or 0 for more than MAX_BYTES. Close it with H5Sclose().
  */
 static hid_t pick_space(vj_fuzz_bytes *in, hsize_t dims[8], int *rank, size_t *elements)
 {
@@ -120,7 +120,7 @@ static hid_t pick_space(vj_fuzz_bytes *in, hsize_t dims[8], int *rank, size_t *e
     for (int i = 0; i < *rank; i++) {
         const int64_t dim = vj_fuzz_i64(in);
         dims[i] = dim < 0 ? (hsize_t)-dim / 2 : (hsize_t)dim;
-        *elements = dims[i] > MOST_BYTES || *elements * dims[i] > MOST_BYTES ? 0 : *elements * (size_t)dims[i];
+        *elements = dims[i] > MAX_BYTES || *elements * dims[i] > MAX_BYTES ? 0 : *elements * (size_t)dims[i];
     }
     return H5Screate_simple(*rank, dims, NULL);
 }
@@ -131,7 +131,7 @@ static char *pick_values(vj_fuzz_bytes *in, hid_t type, size_t elements)
 {
     static char word[2][9];
     const size_t bytes = H5Tget_size(type);
-    if (elements == 0 || bytes == 0 || elements > MOST_BYTES / bytes) return NULL;
+    if (elements == 0 || bytes == 0 || elements > MAX_BYTES / bytes) return NULL;
     char *values = calloc(elements, bytes);
     VJ_FUZZ_CHECK(values);
     if (H5Tis_variable_str(type) > 0) {
@@ -202,7 +202,7 @@ static void change_attribute(hid_t object, const char *name, vj_fuzz_bytes *in)
     hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
     const hssize_t count = H5Sget_simple_extent_npoints(space);
     const size_t bytes = type >= 0 ? H5Tget_size(type) : 0;
-    if (count > 0 && bytes > 0 && (size_t)count <= MOST_BYTES / bytes && H5Tis_variable_str(type) <= 0) {
+    if (count > 0 && bytes > 0 && (size_t)count <= MAX_BYTES / bytes && H5Tis_variable_str(type) <= 0) {
         char *values = calloc((size_t)count, bytes);
         VJ_FUZZ_CHECK(values);
         H5Aread(attribute, type, values);
@@ -222,7 +222,7 @@ static void change_dataset(hid_t file, const char *name, vj_fuzz_bytes *in)
     hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
     const hssize_t count = H5Sget_simple_extent_npoints(space);
     const size_t bytes = type >= 0 ? H5Tget_size(type) : 0;
-    if (count > 0 && bytes > 0 && (size_t)count <= MOST_BYTES / bytes && H5Tis_variable_str(type) <= 0) {
+    if (count > 0 && bytes > 0 && (size_t)count <= MAX_BYTES / bytes && H5Tis_variable_str(type) <= 0) {
         char *values = calloc((size_t)count, bytes);
         VJ_FUZZ_CHECK(values);
         if (H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0) {
@@ -367,7 +367,7 @@ void vj_fuzz_file_edit(const vj_fuzz_file *f, vj_fuzz_bytes *in, const char *pat
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     VJ_FUZZ_CHECK(file >= 0);
     vj_fuzz_watch_leaks(false); /* HDF5 leaks when an edit goes through a link to what is no HDF5 file */
-    for (int i = 0; i < MOST_EDITS && in->at < in->end; i++) edit(f, file, in);
+    for (int i = 0; i < MAX_EDITS && in->at < in->end; i++) edit(f, file, in);
     VJ_FUZZ_CHECK(H5Fclose(file) >= 0);
     vj_fuzz_watch_leaks(true);
 }

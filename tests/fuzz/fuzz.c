@@ -1,13 +1,11 @@
 /* The two functions that libFuzzer calls, and what the harnesses share. */
 #include "fuzz.h"
 
-#include <errno.h>
 #include <ftw.h>
 #include <glob.h>
 #include <hdf5.h>
 #include <mpi.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);

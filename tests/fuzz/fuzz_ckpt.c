@@ -3,7 +3,6 @@
  * checkpoint, its exported encoder in bf16, and one whose tensor has several blocks.
  */
 #include <mpi.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -2,7 +2,6 @@
  * f2 without. */
 #include <mpi.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "edits.h"

@@ -10,7 +10,7 @@
 #include "ckpt/ckpt.h"
 #include "fuzz.h"
 
-enum { MOST_NAMES = 12 };
+enum { MAX_NAMES = 12 };
 
 static char folder[VJ_PATH];
 
@@ -49,13 +49,13 @@ static int clear(void)
 
 void vj_fuzz_input(const uint8_t *data, size_t size)
 {
-    char *all = malloc(size + 1), *rest = all, *name, path[VJ_PATH], names[MOST_NAMES][256];
+    char *all = malloc(size + 1), *rest = all, *name, path[VJ_PATH], names[MAX_NAMES][256];
     struct stat info;
     int foreign = 0, distinct = 0;
     VJ_FUZZ_CHECK(all);
     if (size) memcpy(all, data, size);
     all[size] = '\0';
-    while (distinct < MOST_NAMES && (name = strsep(&rest, "\n")) != NULL) {
+    while (distinct < MAX_NAMES && (name = strsep(&rest, "\n")) != NULL) {
         int known = !make(name);
         for (int i = 0; i < distinct && !known; i++) known = strcmp(names[i], name) == 0;
         if (known) continue;

@@ -4,8 +4,6 @@
  * what it is good for; run.sh skips it unless it is named.
  */
 #include <mpi.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 
 #include "../clips_store.h"
 #include "ckpt/ckpt.h"

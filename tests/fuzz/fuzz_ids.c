@@ -3,7 +3,6 @@
 
 #include "fuzz.h"
 #include "pack/held_out.h"
-#include "pack/text.h"
 
 static const char mark[] = "\n%%\n";
 static vj_strings lists;

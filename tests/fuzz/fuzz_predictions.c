@@ -1,7 +1,5 @@
 /* Reads, verifies, prints and joins predictions with edited contents, made from a valid file of two heads. */
-#include <mpi.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

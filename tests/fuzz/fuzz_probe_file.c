@@ -1,12 +1,9 @@
 /* Reads files of probes with edited contents. The three valid ones are an attentive probe, an average one, and one with
  * a block on the tokens. */
-#include <mpi.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "edits.h"
-#include "parallel/parallel.h"
 #include "probe/probe_file.h"
 
 enum { BASES = 3, D = 4, CLASSES = 3, TOKENS = 2 };
@@ -100,10 +97,7 @@ static void use(const vj_probe_file *f, int b, bool sound)
     const vj_clips_classes same = {CLASSES, sizeof names[0], (char *)names};
     bool compared;
     VJ_FUZZ_CHECK(f->width >= 1 && f->depth >= 1 && f->facts.classes >= 1);
-    if (f->on_tokens)
-        (void)vj_probe_file_token_shape(f, TOKENS);
-    else
-        (void)vj_probe_file_head_shape(f, TOKENS, 1);
+    (void)vj_probe_file_head_shape(f, TOKENS, 1);
     vj_status status = vj_fuzz_told(vj_probe_file_check_classes(f, "fruit", &same, "store", &compared));
     VJ_FUZZ_CHECK(!sound || (status == VJ_OK && compared));
     if (!same_kind(f, b)) return;

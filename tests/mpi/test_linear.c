@@ -366,35 +366,6 @@ static void singular_values(void **state)
     }
 }
 
-static void systems(void **state)
-{
-    (void)state;
-    for (int i = 0; i < SIZES; i++) {
-        const int n = sizes[i], columns = 7;
-        double *x = normal(200, n, 0), *a = product(x, true, x, false, n, 200, n), *want = normal(n, columns, 1),
-               *b = product(a, false, want, false, n, n, columns);
-        vj_matrix A = matrix_of(a, n, n), B = matrix_of(b, n, columns), C = matrix_of(b, n, columns);
-        assert_int_equal(vj_matrix_solve(&A, &B), VJ_OK);
-        double *got = numbers((int64_t)n * columns), *values = numbers(n), *work = numbers((int64_t)VJ_EIGEN_WORK * n),
-               *copy = numbers((int64_t)n * n), most = 0.0;
-        vj_matrix_gather(&B, got);
-        memcpy(copy, a, (size_t)n * (size_t)n * sizeof *copy);
-        assert_int_equal(vj_eigenvalues(copy, n, values, work), VJ_OK);
-        const double bound = 8.0 * n * DBL_EPSILON * values[n - 1] / values[0]; /* by the condition number */
-        assert_true(bound < 1e-10);
-        for (int j = 0; j < n * columns; j++) most = fmax(most, fabs(want[j]));
-        for (int j = 0; j < n * columns; j++) assert_true(fabs(got[j] - want[j]) <= bound * most);
-        vj_matrix_release(&A);
-        a[(int64_t)n * n - 1] = -1.0;
-        A = matrix_of(a, n, n);
-        assert_int_equal(vj_matrix_solve(&A, &C), VJ_ERR_STATE);
-        vj_matrix_release(&A);
-        vj_matrix_release(&B);
-        vj_matrix_release(&C);
-        free(x), free(a), free(want), free(b), free(got), free(values), free(work), free(copy);
-    }
-}
-
 static void nan_is_refused(void **state)
 {
     (void)state;
@@ -417,8 +388,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(whole_matrices),    cmocka_unit_test(grams),
         cmocka_unit_test(crosses),           cmocka_unit_test(products),
         cmocka_unit_test(rows_times_matrix), cmocka_unit_test(eigenvalues),
-        cmocka_unit_test(singular_values),   cmocka_unit_test(systems),
-        cmocka_unit_test(nan_is_refused),
+        cmocka_unit_test(singular_values),   cmocka_unit_test(nan_is_refused),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);

@@ -10,7 +10,6 @@
 #include <cmocka.h>
 #include <math.h>
 #include <mpi.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "../each_isa.h"

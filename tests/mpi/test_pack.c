@@ -2,7 +2,6 @@
  * Tests packing on 1 to 4 ranks: the store does not depend on the ranks, every file is in the ledger, files that are
  * held out or listed twice are left out and counted, existing shards are kept, and mistakes are errors.
  */
-#include <limits.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,6 @@
  * at any speed and for all placements of the ranks on nodes (placements.h). Training with it gives the bits of training
  * on memory that ranks cannot share, where gradients are summed after the backward pass.
  */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "../clips_store.h"
-#include "features/features.h"
 #include "probe/embed.h"
 #include "source/source.h"
 

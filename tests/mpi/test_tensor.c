@@ -99,7 +99,7 @@ static void train(outcome *o, const vj_config *c, MPI_Comm comm)
 }
 
 typedef struct {
-    double most, rms;
+    double max, rms;
 } difference;
 
 static difference compare(const float *got, const float *want, int64_t n)
@@ -107,7 +107,7 @@ static difference compare(const float *got, const float *want, int64_t n)
     difference d = {0};
     for (int64_t i = 0; i < n; i++) {
         const double off = fabs((double)got[i] - want[i]);
-        d.most = isfinite(got[i]) ? fmax(d.most, off) : INFINITY;
+        d.max = isfinite(got[i]) ? fmax(d.max, off) : INFINITY;
         d.rms += off * off / (double)n;
     }
     d.rms = sqrt(d.rms);
@@ -116,9 +116,9 @@ static difference compare(const float *got, const float *want, int64_t n)
 
 static double largest(const float *x, int64_t n)
 {
-    double most = 0;
-    for (int64_t i = 0; i < n; i++) most = fmax(most, fabs(x[i]));
-    return most;
+    double max = 0;
+    for (int64_t i = 0; i < n; i++) max = fmax(max, fabs(x[i]));
+    return max;
 }
 
 static void near(layout l, const char *what, double got, double want, double tolerance)
@@ -145,11 +145,11 @@ static void check(layout l, const outcome *got, const outcome *want)
     const difference g = compare(got->first_gradient, want->first_gradient, want->elements);
     const difference w = compare(got->weights, want->weights, want->elements);
     const difference e = compare(got->target, want->target, want->encoder);
-    if (!l.zero && !(g.most <= 2e-6 * scale)) /* with parallel.zero a rank only has the sums of its slice */
-        fail_msg(LAYOUT_TEXT ": the gradient is off by %.3g of %.3g", LAYOUT_ARGS(l), g.most, scale);
-    if (!(w.most <= 1e-4 && w.rms <= 2e-7 && e.most <= 3e-5 && e.rms <= 5e-8))
+    if (!l.zero && !(g.max <= 2e-6 * scale)) /* with parallel.zero a rank only has the sums of its slice */
+        fail_msg(LAYOUT_TEXT ": the gradient is off by %.3g of %.3g", LAYOUT_ARGS(l), g.max, scale);
+    if (!(w.max <= 1e-4 && w.rms <= 2e-7 && e.max <= 3e-5 && e.rms <= 5e-8))
         fail_msg(LAYOUT_TEXT ": weights are off by %.3g, rms %.3g, the target's by %.3g, rms %.3g", LAYOUT_ARGS(l),
-                 w.most, w.rms, e.most, e.rms);
+                 w.max, w.rms, e.max, e.rms);
 }
 
 /* Train on rank 0 alone, with which all layouts are compared. */

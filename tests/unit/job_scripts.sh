@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The job scripts: shellcheck has nothing to say about them, each step has a script for both batch systems, each site file is
-# complete, what submit refuses it refuses with exit code 2, and a dry run submits and writes nothing.
+# complete, what submit refuses it refuses with exit code 2, a dry run submits and writes nothing, and --help is complete.
 set -euo pipefail
 jobs=${VJEPA_SOURCE:?run through ctest}/jobs
 command -v shellcheck >/dev/null || { echo "skipped: no shellcheck (jobs/setup.sh dev installs it)"; exit 77; }
@@ -62,6 +62,15 @@ printf 'scheduler=slurm\nwalltime=1day\nlauncher=(srun)\n' >wrong.sh
 refused "walltime is '1day'" ./wrong.sh pretrain "$config"
 printf 'scheduler=slurm\nwalltime=1:00:00\n' >wrong.sh
 refused 'launcher is empty' ./wrong.sh pretrain "$config"
+
+# --help prints the whole comment on top of a script, to its last line.
+for script in submit status calibrate quickstart.sh setup.sh fetch_demo_media.sh; do
+    last=$(sed -n '/^set/{g;s/^# \{0,1\}//p;q};h' "$jobs/$script")
+    [ "$(bash "$jobs/$script" --help | tail -n 1)" = "$last" ] || fail "$script --help does not end with '$last'"
+done
+code=0
+bash "$jobs/setup.sh" debug 2>refused.log || code=$?
+[ "$code" -eq 2 ] && grep -q "no preset 'debug'" refused.log || fail "setup.sh debug ended with $code: $(cat refused.log)"
 
 # status of a run that was never in a job, and of no run.
 mkdir run

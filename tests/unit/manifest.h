@@ -14,18 +14,17 @@
 
 #include <cmocka.h>
 
+#include "folder.h"
 #include "pack/manifest.h"
 
-enum { MOST = 16 };
-
-static char folder[] = "/tmp/vjepa_manifest_XXXXXX";
+enum { MAX_ENTRIES = 16 };
 
 /* The entries that the sink received. */
 static struct {
-    int count, dataset[MOST];
-    char path[MOST][256], listed[MOST][256], id[MOST][256], key[MOST][256];
-    double start_s[MOST], end_s[MOST];
-    int32_t labels[MOST][VJ_MAX_LABELS];
+    int count, dataset[MAX_ENTRIES];
+    char path[MAX_ENTRIES][256], listed[MAX_ENTRIES][256], id[MAX_ENTRIES][256], key[MAX_ENTRIES][256];
+    double start_s[MAX_ENTRIES], end_s[MAX_ENTRIES];
+    int32_t labels[MAX_ENTRIES][VJ_MAX_LABELS];
 } got;
 static vj_media_names names;
 static vj_class_names classes;
@@ -34,7 +33,7 @@ static inline vj_status take(void *user, const vj_media *m)
 {
     (void)user;
     int n = got.count++;
-    if (n >= MOST) return VJ_OK;
+    if (n >= MAX_ENTRIES) return VJ_OK;
     got.dataset[n] = m->dataset;
     snprintf(got.path[n], 256, "%s", m->path);
     snprintf(got.listed[n], 256, "%s", m->listed);
@@ -67,20 +66,6 @@ static inline void begin(void)
     memset(&names, 0, sizeof names);
     vj_class_names_release(&classes);
     vj_class_names_init(&classes, folder);
-}
-
-static inline int make_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static inline int remove_folder(void **state)
-{
-    (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
 }
 
 #endif

@@ -7,16 +7,14 @@
 #include <cmocka.h>
 #include <hdf5.h>
 #include <mpi.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "folder.h"
 #include "parallel/parallel.h"
 #include "probe/belong.h"
 
 enum { CLIPS = 6, WIDTH = 3 };
-
-static char folder[64];
 
 /* The training or validation file of a pair. What a test does not set is equal in both. */
 typedef struct {
@@ -172,26 +170,13 @@ static void test_names(void **state)
     assert_memory_equal(labels, ((int32_t[]){2, 0, 2, 0, 2, 0}), sizeof labels);
 }
 
-static int make_folder(void **state)
-{
-    (void)state;
-    strcpy(folder, "/tmp/vjepa_test_XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    return rmdir(folder);
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_pairs), cmocka_unit_test(test_labels),
                                        cmocka_unit_test(test_names)};
     MPI_Init(&argc, &argv);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    const int failed = cmocka_run_group_tests(tests, make_folder, remove_folder);
+    const int failed = cmocka_run_group_tests(tests, make_folder, remove_empty_folder);
     MPI_Finalize();
     return failed;
 }

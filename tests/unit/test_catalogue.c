@@ -13,11 +13,11 @@
 
 #include <cmocka.h>
 
+#include "folder.h"
 #include "pack/catalogue.h"
 #include "pack/held_out.h"
 #include "pack/sharding.h"
 
-static char folder[] = "/tmp/vjepa_catalogue_XXXXXX";
 static vj_config config;
 static vj_catalogue_summary summary;
 static vj_class_names classes;
@@ -306,20 +306,6 @@ static void test_layout(void **state)
     int same = 0;
     for (int64_t p = 0; p < 1000; p++) same += vj_sharding_source(&a, p) == vj_sharding_source(&b, p);
     assert_true(same < 20);
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
-    return system(command);
 }
 
 int main(void)

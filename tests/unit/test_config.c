@@ -202,9 +202,9 @@ static void random_maps(vj_rng *rng, const vj_setting *list, vj_config *config)
     const vj_maps *maps = vj_maps_of(list);
     static vj_config one;
     const vj_setting *choice = &maps->rows[maps->kind];
-    int count = (int)vj_rng_below(rng, maps->most + 1), kinds = 1, length;
+    int count = (int)vj_rng_below(rng, maps->max_items + 1), kinds = 1, length;
     for (const char *at = choice->allowed; (at = strchr(at, '|')) != NULL; at++) kinds++;
-    memset((char *)config + list->at, 0, (size_t)maps->most * maps->bytes);
+    memset((char *)config + list->at, 0, (size_t)maps->max_items * maps->bytes);
     for (int n = 0; n < count; n++) {
         char assignment[128], *item = (char *)config + list->at + (size_t)n * maps->bytes;
         int kind = (int)vj_rng_below(rng, kinds);
@@ -587,6 +587,26 @@ static void help_names_every_key(void **state)
     free(text);
 }
 
+static void help_lines_are_short(void **state)
+{
+    char *text = NULL;
+    size_t bytes, longest = 0;
+    (void)state;
+    FILE *out = open_memstream(&text, &bytes);
+    vj_print_help(out, "  one two\nthree four", strlen("  one two\nthree"), 106, 2);
+    fclose(out);
+    assert_string_equal(text, "one\n  two three\n"); /* "one" ends in column 109 */
+    free(text);
+    out = open_memstream(&text, &bytes);
+    for (int i = 0; i < vj_settings_count; i++)
+        vj_print_help(out, vj_settings[i].help, strlen(vj_settings[i].help), 0, 4);
+    fclose(out);
+    for (const char *line = text; *line; line += strcspn(line, "\n") + 1)
+        if (strcspn(line, "\n") > longest) longest = strcspn(line, "\n");
+    assert_in_range(longest, 100, 110);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -601,6 +621,7 @@ int main(void)
         cmocka_unit_test(set_mistakes),
         cmocka_unit_test(every_size),
         cmocka_unit_test(help_names_every_key),
+        cmocka_unit_test(help_lines_are_short),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

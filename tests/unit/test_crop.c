@@ -12,7 +12,6 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
-#include "clips/clips.h"
 #include "feed/crop.h"
 
 static const double MEAN[3] = {0.485, 0.456, 0.406}, STD[3] = {0.229, 0.224, 0.225};

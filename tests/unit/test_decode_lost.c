@@ -1,7 +1,6 @@
 /* Tests workers that crash, hang, need too much memory or send wrong replies: only their file is refused. */
 #include "../decode_pool.h"
 
-#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <sys/mman.h>

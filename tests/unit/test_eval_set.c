@@ -106,7 +106,7 @@ static void test_grouping(void **state)
     assert_int_equal(set.count, 13);
     assert_int_equal(set.repeating, 1);
     for (int64_t s = 0; s < set.count; s++) {
-        assert_int_equal(vj_eval_set_source(&set, s), s);
+        assert_int_equal(vj_clips_source(clips, set.window[set.first[s]]), s);
         for (int l = 0; l < STORE_LABELS; l++)
             assert_int_equal(vj_eval_set_label(&set, s, l), vj_clips_labels(clips, 2 * s)[l]);
         assert_int_equal(vj_eval_set_clip(&set, s, 0, 5), 2 * s);

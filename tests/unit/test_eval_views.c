@@ -3,7 +3,6 @@
  * that applying a view equals its operations one after another; where test crops are; and the loader's items for any
  * number of threads.
  */
-#include <float.h>
 
 #include "../clips_fixture.h"
 #include "feed/augment.h"
@@ -64,7 +63,7 @@ static void test_randaugment(void **state)
     (void)state;
     const vj_eval_views views = views_of(VJ_AUGMENT_RANDAUGMENT, 0, 0);
     moments of[VJ_PICTURE_OPS] = {{0}};
-    int64_t ops[VJ_AUGMENT_MOST + 1] = {0};
+    int64_t ops[VJ_MAX_AUGMENTATIONS + 1] = {0};
     for (int64_t key = 0; key < DRAWS; key++) {
         vj_augmentation a;
         vj_augment_draw(&a, &views, (uint64_t)key, 100, 150);
@@ -78,7 +77,7 @@ static void test_randaugment(void **state)
         assert_int_equal(a.erased.height, 0);
     }
     static const double choose[] = {1, 4, 6, 4, 1};
-    for (int n = 0; n <= VJ_AUGMENT_MOST; n++) check_count(ops[n], DRAWS, choose[n] / 16, "number of operations");
+    for (int n = 0; n <= VJ_MAX_AUGMENTATIONS; n++) check_count(ops[n], DRAWS, choose[n] / 16, "number of operations");
     static const struct {
         vj_picture_op op;
         double scale; /* the argument of level 1 */

@@ -7,15 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "folder.h"
 
-static char folder[] = "/tmp/vjepa_file_XXXXXX";
 static char path[64];
 
 static void put(const char *name, const char *text)
@@ -64,17 +63,6 @@ static int clean(void **state)
     closedir(d);
     return 0;
 }
-static int make_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-static int remove_folder(void **state)
-{
-    (void)state;
-    return rmdir(folder);
-}
-
 static void whole_or_not_there(void **state)
 {
     (void)state;
@@ -176,5 +164,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(parts_of_killed_writers, begin, clean),
         cmocka_unit_test_setup_teardown(to_the_end_of_a_file, begin, clean),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, make_folder, remove_empty_folder);
 }

@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include "clips/clips.h"
 #include "video/frames.h"
 
 static int64_t attribute(hid_t object, const char *name)

@@ -128,7 +128,7 @@ static vj_head *make_head(const vj_head_shape *shape)
 static void train(vj_head *head, const vj_head_shape *s, const float *tokens, int64_t count, const int64_t *order,
                   int64_t chunk, const vj_head_step *step, double *loss)
 {
-    const int64_t R = vj_head_row_floats(s), K = vj_head_key_floats(s), P = vj_head_prob_floats(s);
+    const int64_t R = vj_head_row_floats(s), K = vj_head_key_floats(s), P = s->heads * s->tokens;
     float *rows = device_floats(count * R), *drows = device_floats(count * R), *prob = device_floats(count * P);
     float *dkeys = device_floats(count * K);
     const float *key = vj_head_key(head);
@@ -149,11 +149,11 @@ static void train(vj_head *head, const vj_head_shape *s, const float *tokens, in
             const int64_t b = order[first + i];
             loss[b] = some[i];
             if (K > 0)
-                vj_head_pool_backward(be, s, dkeys + b * K, drows + i * R, rows + i * R, prob + i * P,
-                                      tokens + b * s->tokens * s->D);
+                vj_head_pool_backward_many(be, s, 1, dkeys + b * K, drows + i * R, rows + i * R, prob + i * P,
+                                           tokens + b * s->tokens * s->D);
         }
         float *logits = device_floats(n * CLASSES); /* measuring in the middle of a batch changes nothing */
-        vj_head_score(head, logits, rows, n);
+        vj_head_score(head, logits, rows, 0, n);
         assert_int_equal(vj_sync(be), VJ_OK);
         vj_device_free(be, logits);
     }
@@ -368,9 +368,9 @@ static void scores_alone_or_together(void **state)
         vj_head *head = make_head(s);
         float *rows = normal_on_device(BATCH * R, 0.3, 2), *logits = device_floats(BATCH * CLASSES);
         float *together = malloc((size_t)bytes), *alone = malloc((size_t)bytes);
-        vj_head_score(head, logits, rows, BATCH);
+        vj_head_score(head, logits, rows, 0, BATCH);
         vj_download(be, together, logits, bytes);
-        for (int64_t i = BATCH - 1; i >= 0; i--) vj_head_score_from(head, logits + i * CLASSES, rows + i * R, i, 1);
+        for (int64_t i = BATCH - 1; i >= 0; i--) vj_head_score(head, logits + i * CLASSES, rows + i * R, i, 1);
         vj_download(be, alone, logits, bytes);
         assert_int_equal(vj_sync(be), VJ_OK);
         assert_memory_equal(alone, together, (size_t)bytes);
@@ -388,7 +388,7 @@ static void many_heads_at_once(void **state)
     (void)state;
     enum { HEADS = 7 };
     const vj_head_shape *s = &kinds[1].shape;
-    const int64_t R = vj_head_row_floats(s), P = vj_head_prob_floats(s), bytes = HEADS * R * (int64_t)sizeof(float);
+    const int64_t R = vj_head_row_floats(s), P = s->heads * s->tokens, bytes = HEADS * R * (int64_t)sizeof(float);
     float *tokens = make_tokens(s, 1), *keys = normal_on_device(HEADS * R, 1.0, 3);
     float *drows = normal_on_device(HEADS * R, 1.0, 4), *prob = device_floats(HEADS * P);
     float *rows = device_floats(HEADS * R), *dkeys = device_floats(HEADS * R);
@@ -402,7 +402,7 @@ static void many_heads_at_once(void **state)
     vj_fill(be, dkeys, 0.0f, HEADS * R);
     for (int h = 0; h < HEADS; h++) {
         vj_head_pool(be, s, rows + h * R, prob + h * P, keys + h * R, tokens);
-        vj_head_pool_backward(be, s, dkeys + h * R, drows + h * R, rows + h * R, prob + h * P, tokens);
+        vj_head_pool_backward_many(be, s, 1, dkeys + h * R, drows + h * R, rows + h * R, prob + h * P, tokens);
     }
     vj_download(be, host[2], rows, bytes);
     vj_download(be, host[3], dkeys, bytes);

@@ -140,9 +140,9 @@ static void check_shape(vj_backend *be, int R, int D, bool affine, double offset
                           NULL, 0, 0, R, D);
     pull(be, &dx);
     /* The gradients are differences of terms of size rstd, each with a few roundings. */
-    double most_rstd = 0;
-    for (int r = 0; r < R; r++) most_rstd = fmax(most_rstd, rstd.host[r]);
-    double tolerance = 4e-6 * largest(want, n) + 1e-6 * most_rstd;
+    double max_rstd = 0;
+    for (int r = 0; r < R; r++) max_rstd = fmax(max_rstd, rstd.host[r]);
+    double tolerance = 4e-6 * largest(want, n) + 1e-6 * max_rstd;
     assert_close("dx", dx.host, want, n, tolerance, 0);
     if (affine) {
         pull(be, &dw);

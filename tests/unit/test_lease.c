@@ -20,8 +20,8 @@
 #include <cmocka.h>
 
 #include "base/lease.h"
+#include "folder.h"
 
-static char folder[] = "/tmp/vjepa_lease_XXXXXX";
 static char path[64];
 
 /* Write a lease as a process on another node would, last renewed age_s seconds ago. */
@@ -60,17 +60,6 @@ static int check_empty(void **state)
     closedir(d);
     return left;
 }
-static int make_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-static int remove_folder(void **state)
-{
-    (void)state;
-    return rmdir(folder);
-}
-
 static void taken_and_given_back(void **state)
 {
     (void)state;
@@ -276,5 +265,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(looked_at, prepare, check_empty),
         cmocka_unit_test_setup_teardown(odd_host, prepare, check_empty),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, make_folder, remove_empty_folder);
 }

@@ -8,16 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "folder.h"
 #include "video/encode.h"
 #include "video/phash.h"
 
 enum { SCENES = 5, COPIES = 4, SECONDS = 1 };
-
-static char folder[PATH_MAX];
 
 /* Return the luma of a scene at a place (0 to 1) and time: a few moving waves, which are different in each scene. */
 static double wave(int scene, double x, double y, double t)
@@ -171,22 +169,6 @@ static void test_motion(void **state)
     for (int i = 0; i < VJ_PHASH_INSTANTS; i++) b.bits[i] = ~b.bits[i];
     memcpy(b.motion, a.motion, sizeof b.motion);
     assert_int_equal(vj_phash_compare(&a, &b), VJ_PHASH_DIFFERENT);
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vjepa-look-XXXXXX", base ? base : "/tmp");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[PATH_MAX + 16];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
 }
 
 int main(void)

@@ -49,7 +49,7 @@ static void test_copies(void **state)
     static vj_phash look[COUNT];
     static const struct {
         double share;
-        int most_missed;
+        int max_missed;
     } levels[] = {{0, 0}, {0.02, 0}, {0.05, 0}, {0.1, COUNT / 200}};
     vj_rng rng;
     vj_rng_init(&rng, 2, VJ_RNG_TEST, 0);
@@ -65,7 +65,7 @@ static void test_copies(void **state)
         }
         print_message("of %d copies that differ in %2.0f %% of the bits, %d are missed\n", COUNT, 100 * levels[k].share,
                       missed);
-        assert_true(missed <= levels[k].most_missed);
+        assert_true(missed <= levels[k].max_missed);
     }
     for (int i = 0; i < COUNT; i++) {
         vj_phash other = draw(&rng);

@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -48,7 +47,7 @@ static int sum_by_nodes(const int *node, int ranks, int nodes, float out[COUNT])
         assert_int_equal(one->first, next);
         assert_int_equal(one->turn, turns[one->node]++);
         assert_int_equal(one->local, locals[one->node]);
-        assert_true(one->turn < p.most);
+        assert_true(one->turn < p.per_node);
         for (int r = 0; r < one->count; r++) {
             assert_int_equal(node[one->first + r], one->node);
             terms[r] = term[one->first + r];

@@ -149,7 +149,7 @@ static void token_probes_come_back(void **state)
     vj_probe_file_of_token_probe(&f, &shape);
     assert_int_equal(vj_probe_file_write_token_probe(&f, be, probe), VJ_OK);
     assert_int_equal(vj_probe_file_open(&g, path), VJ_OK);
-    assert_true(g.on_tokens && vj_probe_file_token_shape(&g, 5).depth == 3);
+    assert_true(g.on_tokens && vj_probe_file_head_shape(&g, 5, 1).depth == 3);
     assert_int_equal(vj_probe_file_read_token_probe(&g, be, back), VJ_OK);
     assert_memory_equal(vj_token_probe_state(back), vj_token_probe_state(probe),
                         (size_t)vj_token_probe_size(probe) * sizeof(float));

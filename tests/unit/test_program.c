@@ -168,7 +168,7 @@ static void answers_without_configuration(void **state)
          0,
          {"toy - shows what it was given", "--compare FILE", "--set SECTION.KEY=VALUE", "data.crop: 224"},
          "model.width"}, /* the program does not have this section */
-        {"plain", "", "--help", 0, {"--compare FILE"}, "--set"},
+        {"plain", "", "--help", 0, {"--compare FILE", "\nExit codes: 0 done, 1 failed, 2 wrong"}, "--set"},
         {"config", "", "--version", 0, {"toy, part of vjepa ", "commit ", "HDF5 ", "FFmpeg ", "libyaml "}, NULL},
         {"config", "", "--print-config", 0, {"seed: 234"}, NULL},
         {"config", "", "--print-config X --set data.crop=32", 0, {"seed: 5\n", "crop: 32\n"}, NULL},

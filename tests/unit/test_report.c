@@ -191,14 +191,14 @@ static void test_a_curve_keeps_its_extremes(void **state)
     }
     y[4] = NAN;
     vj_curve curve = vj_curve_from("loss", x, y, ROWS);
-    double least = 1.0, most = 1.0;
+    double min = 1.0, max = 1.0;
     for (int64_t i = 0; i < curve.count; i++) {
-        least = fmin(least, curve.value[i]);
-        most = fmax(most, curve.value[i]);
+        min = fmin(min, curve.value[i]);
+        max = fmax(max, curve.value[i]);
     }
-    assert_true(curve.count < ROWS && least == -9.0 && most == 9.0);
+    assert_true(curve.count < ROWS && min == -9.0 && max == 9.0);
     assert_true(curve.numbers == ROWS - 1 && curve.first_empty == 5 && !curve.sparse);
-    assert_true(curve.least == -9.0 && curve.most == 9.0 && curve.last == y[ROWS - 1]);
+    assert_true(curve.min == -9.0 && curve.max == 9.0 && curve.last == y[ROWS - 1]);
     assert_true(fabs(curve.recent - 1.2) < 1e-12);
     assert_true(curve.median_count > 50);
     for (int64_t i = 0; i < curve.median_count; i++) assert_true(fabs(curve.median[i] - 1.2) < 1e-12);

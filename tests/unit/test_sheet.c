@@ -10,7 +10,6 @@
 
 #include "../clips_store.h"
 #include "feed/crop.h"
-#include "feed/loader.h"
 #include "model/masks.h"
 #include "pack/ledger.h"
 #include "sheet/canvas.h"

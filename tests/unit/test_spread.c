@@ -63,7 +63,7 @@ static void how_long(void **state)
     assert_int_equal(taken(&(vj_plan){.repeats = 5, .seconds = 1}, 100), 5);
     assert_int_equal(taken(&(vj_plan){.seconds = 1}, 100), VJ_FEWEST_REPEATS);
     assert_int_equal(taken(&(vj_plan){.seconds = 1}, 0.125), 8);
-    assert_int_equal(taken(&(vj_plan){.seconds = 1}, 0), VJ_MOST_REPEATS);
+    assert_int_equal(taken(&(vj_plan){.seconds = 1}, 0), VJ_MAX_REPEATS);
 }
 
 static char *print(vj_status (*how)(const json_t *, FILE *), const json_t *report)

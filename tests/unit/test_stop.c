@@ -11,22 +11,11 @@
 
 #include <cmocka.h>
 
+#include "folder.h"
 #include "train/stop.h"
 
 static vj_config config;
 static vj_stop stop;
-static char folder[] = "/tmp/vjepa_stop_XXXXXX";
-
-static int make_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-static int remove_folder(void **state)
-{
-    (void)state;
-    return rmdir(folder);
-}
 
 static int start(void **state)
 {
@@ -167,5 +156,5 @@ int main(void)
         cmocka_unit_test_setup(limit_by_the_batch_job, start),
         cmocka_unit_test_setup(stop_file, start),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, make_folder, remove_empty_folder);
 }

@@ -15,12 +15,11 @@
 
 #include <cmocka.h>
 
+#include "folder.h"
 #include "video/encode.h"
 #include "video/video.h"
 
 enum { W = 64, H = 48, N = 30, FPS = 25 };
-
-static char folder[PATH_MAX];
 
 static const char *in_folder(const char *name)
 {
@@ -606,22 +605,6 @@ static void test_names(void **state)
     write_text("list.mkv", "ffconcat version 1.0\nfile 'noext'\n");
     assert_refused("list.mkv", VJ_VIDEO_FORBIDDEN);
     assert_int_equal(chdir("/"), 0);
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vjepa-video-XXXXXX", base ? base : "/tmp");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    char command[PATH_MAX + 16];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
 }
 
 int main(void)

@@ -14,7 +14,6 @@
 
 #include "base/config.h"
 #include "base/rng.h"
-#include "clips/clips.h"
 #include "video/frames.h"
 
 /* What the picture at a wanted time is used for. */

@@ -6,11 +6,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MOST_FDS = 2 };
+enum { MAX_FDS = 2 };
 
 typedef union {
     struct cmsghdr head;
-    char room[CMSG_SPACE(MOST_FDS * sizeof(int))];
+    char room[CMSG_SPACE(MAX_FDS * sizeof(int))];
 } control;
 
 int vj_message_send(int socket, const void *message, size_t bytes, const int *fds, int fd_count)
@@ -39,7 +39,7 @@ static int take_descriptors(struct msghdr *m, int *fds)
     for (struct cmsghdr *h = CMSG_FIRSTHDR(m); h; h = CMSG_NXTHDR(m, h)) {
         if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS) continue;
         int here = (int)((h->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        for (int i = 0; i < here && count < MOST_FDS; i++)
+        for (int i = 0; i < here && count < MAX_FDS; i++)
             memcpy(&fds[count++], CMSG_DATA(h) + (size_t)i * sizeof(int), sizeof(int));
     }
     return count;
@@ -50,7 +50,7 @@ int vj_message_receive(int socket, void *message, size_t bytes, int *fds, int fd
     struct iovec part = {message, bytes};
     control c;
     struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c};
-    int taken[MOST_FDS];
+    int taken[MAX_FDS];
     ssize_t got;
     do got = recvmsg(socket, &m, MSG_CMSG_CLOEXEC);
     while (got < 0 && errno == EINTR);

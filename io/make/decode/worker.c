@@ -1,9 +1,5 @@
 /* The worker's side: enter the sandbox, then serve one file after another until the parent closes the socket. */
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>

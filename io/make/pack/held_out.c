@@ -48,8 +48,9 @@ static vj_status read_csv(vj_held_out *h, vj_text *text, vj_csv *csv)
     }
 }
 
-static vj_status enter_object(vj_held_out *h, const vj_text *text, int64_t line, const json_t *object)
+static vj_status enter_object(void *held_out, const vj_text *text, int64_t line, json_t *object)
 {
+    vj_held_out *h = held_out;
     char number[32];
     const json_t *given = json_object_get(object, "id");
     const char *id = json_string_value(given);
@@ -60,21 +61,6 @@ static vj_status enter_object(vj_held_out *h, const vj_text *text, int64_t line,
     }
     if (!id && !path) return vj_text_refuse(text, line, "the object has neither an id nor a path that is a text");
     return id ? enter(h, id) : enter_path(h, path);
-}
-
-static vj_status read_objects(vj_held_out *h, vj_text *text)
-{
-    json_t *object = NULL;
-    vj_json *json = vj_calloc(1, sizeof *json);
-    vj_status status = json ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
-    while (status == VJ_OK) {
-        status = vj_json_read(json, text, &object);
-        if (status != VJ_OK || !object) break;
-        status = enter_object(h, text, json->line, object);
-        json_decref(object);
-    }
-    free(json);
-    return status;
 }
 
 static int has_extension(const char *path, size_t length)
@@ -135,7 +121,7 @@ static vj_status read_list(vj_held_out *h, vj_text *text)
     const char *begin = vj_text_begin(text, &bytes);
     size_t blank = 0;
     while (blank < bytes && strchr(" \t\r\n", begin[blank])) blank++;
-    if (blank < bytes && (begin[blank] == '[' || begin[blank] == '{')) return read_objects(h, text);
+    if (blank < bytes && (begin[blank] == '[' || begin[blank] == '{')) return vj_json_each(text, enter_object, h);
     const char separator = has_header(text);
     if (!separator) return read_lines(h, text);
     vj_csv *csv = malloc(sizeof *csv);

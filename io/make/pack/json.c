@@ -1,6 +1,7 @@
 /* Splits a JSON list into its objects, which jansson then parses. */
 #include "pack/json.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static int skip_space(vj_text *text)
@@ -72,6 +73,21 @@ vj_status vj_json_read(vj_json *json, vj_text *text, json_t **object)
     *object = json_loadb(json->bytes, length, JSON_REJECT_DUPLICATES, &error);
     if (*object) return VJ_OK;
     return vj_text_refuse(text, json->line + error.line - 1, "this is not JSON: %s", error.text);
+}
+
+vj_status vj_json_each(vj_text *text, vj_json_entry *entry, void *user)
+{
+    json_t *object = NULL;
+    vj_json *json = vj_calloc(1, sizeof *json);
+    vj_status status = json ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
+    while (status == VJ_OK) {
+        status = vj_json_read(json, text, &object);
+        if (status != VJ_OK || !object) break;
+        status = entry(user, text, json->line, object);
+        json_decref(object);
+    }
+    free(json);
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------ a member */

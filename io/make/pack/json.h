@@ -23,6 +23,13 @@ typedef struct {
  */
 vj_status vj_json_read(vj_json *json, vj_text *text, json_t **object);
 
+/* Takes one object of a list. `line`: its first line. */
+typedef vj_status vj_json_entry(void *user, const vj_text *text, int64_t line, json_t *object);
+
+/** Read a whole list and call `entry` with each object, until one fails. VJ_ERR_MEMORY, and the errors of
+ * vj_json_read(). */
+vj_status vj_json_each(vj_text *text, vj_json_entry *entry, void *user);
+
 /**
  * Call before the first vj_json_read() instead of setting the state: search the file's one object for a member `key`
  * that is an array, whose items vj_json_read() then reads. *found: whether there is one.

@@ -19,6 +19,7 @@ enum {
     VJ_LEDGER_HELD_OUT,         /* a held-out video itself, of which only the perceptual hash is taken */
     VJ_LEDGER_VERDICTS
 };
+/** Return the word for a verdict in ledger.csv. */
 const char *vj_ledger_verdict_name(int verdict);
 
 /* A row. */

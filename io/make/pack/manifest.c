@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 
 #include "base/markup.h"
-#include "pack/json.h"
 #include "pack/listing.h"
 
 /* ------------------------------------------------------------------------------------------------ names */

@@ -100,9 +100,11 @@ static vj_status path_of(const vj_text *text, int64_t line, json_t *object, char
     return vj_text_refuse(text, line, "path_bytes is too long, or a backslash in it is followed by neither \\ nor xHH");
 }
 
-static vj_status json_entry(vj_listing *l, const vj_text *text, int64_t line, json_t *object)
+static vj_status json_entry(void *listing, const vj_text *text, int64_t line, json_t *object)
 {
+    vj_listing *l = listing;
     const char *path, *dataset, *id;
+    vj_listing_begin(l);
     VJ_TRY(path_of(text, line, object, l->expanded, &path));
     VJ_TRY(text_of(text, line, object, "dataset", &dataset));
     VJ_TRY(text_of(text, line, object, "id", &id));
@@ -122,11 +124,13 @@ static void without_brackets(char *name, size_t bytes, const char *template)
     name[n] = '\0';
 }
 
-static vj_status ssv2_entry(vj_listing *l, const vj_text *text, int64_t line, json_t *object)
+static vj_status ssv2_entry(void *listing, const vj_text *text, int64_t line, json_t *object)
 {
+    vj_listing *l = listing;
     char number[32], class[1024];
     const char *id = number, *template;
     const json_t *given = json_object_get(object, "id");
+    vj_listing_begin(l);
     if (json_is_integer(given))
         snprintf(number, sizeof number, "%lld", (long long)json_integer_value(given));
     else if (!given)
@@ -144,31 +148,14 @@ static vj_status ssv2_entry(vj_listing *l, const vj_text *text, int64_t line, js
     return vj_listing_add_id(l, text, line, "{id}.webm", id, "", 0, 0);
 }
 
-static vj_status each_object(vj_listing *l, vj_text *text,
-                             vj_status (*entry)(vj_listing *, const vj_text *, int64_t, json_t *))
-{
-    json_t *object = NULL;
-    vj_json *json = vj_calloc(1, sizeof *json);
-    vj_status status = json ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
-    while (status == VJ_OK) {
-        status = vj_json_read(json, text, &object);
-        if (status != VJ_OK || !object) break;
-        vj_listing_begin(l);
-        status = entry(l, text, json->line, object);
-        json_decref(object);
-    }
-    free(json);
-    return status;
-}
-
 vj_status vj_listing_json(vj_listing *l, vj_text *text)
 {
-    return each_object(l, text, json_entry);
+    return vj_json_each(text, json_entry, l);
 }
 
 vj_status vj_listing_ssv2(vj_listing *l, vj_text *text)
 {
-    return each_object(l, text, ssv2_entry);
+    return vj_json_each(text, ssv2_entry, l);
 }
 
 /* ------------------------------------------------------------------------------------------------ coco */

@@ -13,7 +13,7 @@ enum { QUARTERS = 4, KEYS = 1 << 16, LISTS = VJ_PHASH_INSTANTS * QUARTERS, ITEMS
 
 /* Of 32 other bits of the instant, at most this many may differ, or the hashes are not compared. Nearly all copies
  * pass, and one in twenty of other pairs. */
-enum { MOST_DIFFERENT = 11 };
+enum { MAX_DIFFERENT = 11 };
 
 typedef struct {
     vj_phash look;
@@ -30,20 +30,20 @@ typedef struct {
 
 struct vj_phash_index {
     vj_scratch entries, heads, chunks; /* heads: the newest chunk of each list, [LISTS, KEYS]; chunk 0 is not used */
-    int64_t most, count, used;         /* used: number of chunks in use */
+    int64_t limit, count, used;        /* used: number of chunks in use */
     uint32_t question;
 };
 
-vj_status vj_phash_index_create(vj_phash_index **looks, int64_t most, const char *scratch)
+vj_status vj_phash_index_create(vj_phash_index **looks, int64_t limit, const char *scratch)
 {
     vj_phash_index *l = *looks = vj_calloc(1, sizeof *l);
     if (!l) return vj_raise(VJ_ERR_MEMORY, "no memory to compare looks");
-    VJ_ASSERT(most <= (int64_t)(UINT32_MAX / LISTS));
-    const int64_t items = most * LISTS, lists = (int64_t)LISTS * KEYS; /* one chunk of each list may be partly empty */
+    VJ_ASSERT(limit <= (int64_t)(UINT32_MAX / LISTS));
+    const int64_t items = limit * LISTS, lists = (int64_t)LISTS * KEYS; /* one chunk of each list may be partly empty */
     const int64_t chunks = items < items / ITEMS + lists ? items : items / ITEMS + lists;
-    l->most = most;
+    l->limit = limit;
     l->used = 1;
-    VJ_TRY(vj_scratch_create(&l->entries, scratch, most * (int64_t)sizeof(entry)));
+    VJ_TRY(vj_scratch_create(&l->entries, scratch, limit * (int64_t)sizeof(entry)));
     VJ_TRY(vj_scratch_create(&l->heads, scratch, lists * (int64_t)sizeof(uint32_t)));
     return vj_scratch_create(&l->chunks, scratch, (chunks + 1) * (int64_t)sizeof(chunk));
 }
@@ -88,7 +88,7 @@ void vj_phash_index_add(vj_phash_index *l, int64_t number, const vj_phash *look)
     chunk *chunks = l->chunks.data;
     uint32_t key, others;
     if (look->valid == 0) return;
-    VJ_ASSERT(l->count < l->most);
+    VJ_ASSERT(l->count < l->limit);
     ((entry *)l->entries.data)[l->count] = (entry){.look = *look, .number = number};
     for (int list = 0; list < LISTS; list++) {
         if (!keys_of(look, list, &key, &others)) continue;
@@ -113,7 +113,7 @@ static void search(vj_phash_index *l, const vj_phash *look, uint32_t head, uint3
     for (; head != 0; head = chunks[head].next)
         for (uint32_t i = 0; i < chunks[head].count; i++) {
             const uint32_t n = chunks[head].item[i].entry;
-            if (__builtin_popcount(chunks[head].item[i].others ^ others) > MOST_DIFFERENT || n >= *found) continue;
+            if (__builtin_popcount(chunks[head].item[i].others ^ others) > MAX_DIFFERENT || n >= *found) continue;
             if (entries[n].asked == l->question) continue;
             entries[n].asked = l->question;
             const vj_likeness likeness = vj_phash_compare(&entries[n].look, look);
@@ -124,12 +124,12 @@ static void search(vj_phash_index *l, const vj_phash *look, uint32_t head, uint3
 
 int64_t vj_phash_index_find(vj_phash_index *l, const vj_phash *look, int64_t *doubtful)
 {
-    int64_t found = l->most, perhaps = l->most;
+    int64_t found = l->limit, perhaps = l->limit;
     const entry *entries = l->entries.data;
     uint32_t key, others;
     l->question++;
     for (int list = 0; list < LISTS; list++)
         if (keys_of(look, list, &key, &others)) search(l, look, *head_of(l, list, key), others, &found, &perhaps);
-    *doubtful = found == l->most && perhaps < l->most ? entries[perhaps].number : -1;
-    return found < l->most ? entries[found].number : -1;
+    *doubtful = found == l->limit && perhaps < l->limit ? entries[perhaps].number : -1;
+    return found < l->limit ? entries[found].number : -1;
 }

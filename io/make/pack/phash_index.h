@@ -15,10 +15,10 @@
 typedef struct vj_phash_index vj_phash_index;
 
 /**
- * Create an index for at most `most` hashes, in scratch files (scratch.h) in the folder `scratch`, of about 1 kB for
+ * Create an index for at most `limit` hashes, in scratch files (scratch.h) in the folder `scratch`, of about 1 kB for
  * each hash and, when there are few, up to 3 kB each. Free with vj_phash_index_destroy().
  */
-vj_status vj_phash_index_create(vj_phash_index **looks, int64_t most, const char *scratch);
+vj_status vj_phash_index_create(vj_phash_index **looks, int64_t limit, const char *scratch);
 void vj_phash_index_destroy(vj_phash_index *looks);
 
 /** Add a hash under a number; a hash with too few valid instants is ignored. */

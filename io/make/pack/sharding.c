@@ -17,7 +17,7 @@ static int64_t divide_up(int64_t a, int64_t b)
 
 vj_sharding vj_sharding_of(const vj_config *config, int64_t sources, int64_t clips)
 {
-    enum { ENOUGH_SHARDS = 64, FEW_SOURCES = 16, MOST_CLIPS = 65536, JPEG_SAVES = 10, USUAL_SIDE = 400 };
+    enum { ENOUGH_SHARDS = 64, FEW_SOURCES = 16, MAX_CLIPS = 65536, JPEG_SAVES = 10, USUAL_SIDE = 400 };
     const double side = (double)(config->pack.short_side > 0 ? config->pack.short_side : USUAL_SIDE);
     vj_sharding l = {.sources = sources, .clips = clips, .seed = (uint64_t)config->pack.seed};
     l.clip_bytes = 3 * (double)config->pack.frames * side * ceil(side * 16 / 9);
@@ -25,7 +25,7 @@ vj_sharding vj_sharding_of(const vj_config *config, int64_t sources, int64_t cli
     l.shards = (int64_t)ceil((double)clips * l.clip_bytes / (1e6 * (double)config->pack.shard_mb));
     int64_t few = divide_up(sources, FEW_SOURCES);
     l.shards = larger(l.shards, few < ENOUGH_SHARDS ? few : ENOUGH_SHARDS);
-    l.shards = larger(l.shards, divide_up(larger(sources, clips), MOST_CLIPS));
+    l.shards = larger(l.shards, divide_up(larger(sources, clips), MAX_CLIPS));
     if (l.shards > sources) l.shards = sources;
     return l;
 }

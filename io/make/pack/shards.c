@@ -121,12 +121,12 @@ static vj_status take_back_all(maker *m, int wait)
 /* ------------------------------------------------------------------------------------------------ once more */
 
 /* Return the largest number of windows of any file. */
-static int64_t most_windows(const vj_config *config)
+static int64_t max_windows(const vj_config *config)
 {
-    int64_t most = config->pack.windows;
+    int64_t largest = config->pack.windows;
     for (int i = 0; i < config->pack.dataset_count; i++)
-        if (config->pack.dataset[i].windows > most) most = config->pack.dataset[i].windows;
-    return most;
+        if (config->pack.dataset[i].windows > largest) largest = config->pack.dataset[i].windows;
+    return largest;
 }
 
 static vj_decode_settings decode_settings(const vj_pack_plan *plan)
@@ -135,7 +135,7 @@ static vj_decode_settings decode_settings(const vj_pack_plan *plan)
     return (vj_decode_settings){
         .frames = c->pack.frames,
         .step = c->pack.step,
-        .windows = most_windows(c),
+        .windows = max_windows(c),
         .place = c->pack.random_windows,
         .overlap = c->pack.overlap,
         .seed = (uint64_t)c->pack.seed,

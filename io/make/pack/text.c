@@ -29,44 +29,46 @@ static void fill(vj_text *t)
     if (t->returns) end_lines_by_line_feeds(t);
 }
 
+/* The first bytes of other kinds of files, `at` bytes from the beginning. */
+static const struct {
+    size_t at, bytes;
+    const char *begin, *is;
+} formats[] = {
+    {0, 2, "\x1f\x8b", "a gzip file: unpack it"},
+    {0, 3, "BZh", "a bzip2 file: unpack it"},
+    {0, 6,
+     "\xfd"
+     "7zXZ\0",
+     "an xz file: unpack it"},
+    {0, 4, "\x28\xb5\x2f\xfd", "a zstd file: unpack it"},
+    {0, 4, "PK\3\4", "a zip file, or a spreadsheet (xlsx, ods): unpack it, or save it as CSV"},
+    {257, 5, "ustar", "a tar file: unpack it"},
+    {0, 8, "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a spreadsheet (xls): save it as CSV"},
+    {0, 4, "PAR1", "a Parquet file: save it as CSV"},
+    {0, 6, "ARROW1", "an Arrow file: save it as CSV"},
+    {0, 8, "\x89HDF\r\n\x1a\n", "an HDF5 file"},
+    {0, 15, "SQLite format 3", "an SQLite file: export its table as CSV"},
+    {0, 6, "\x93NUMPY", "a NumPy file: save it as CSV"},
+    {0, 2, "\x80\3", "a Python pickle: save it as CSV"},
+    {0, 2, "\x80\4", "a Python pickle: save it as CSV"},
+    {0, 2, "\x80\5", "a Python pickle: save it as CSV"},
+    {0, 5, "%PDF-", "a PDF file"},
+    {0, 2, "\xff\xfe", "in UTF-16: save it as UTF-8"},
+    {0, 2, "\xfe\xff", "in UTF-16: save it as UTF-8"},
+    {0, 3, "\xff\xd8\xff", "a JPEG picture"},
+    {0, 4, "\x89PNG", "a PNG picture"},
+    {0, 4, "GIF8", "a GIF picture"},
+    {0, 4, "RIFF", "a video, sound or picture (RIFF)"},
+    {0, 4, "\x1a\x45\xdf\xa3", "a video (Matroska, WebM)"},
+    {4, 4, "ftyp", "a video (MP4, MOV)"},
+    {0, 4, "\x00\x00\x01\xba", "a video (MPEG)"},
+    {0, 4, "OggS", "a video or sound (Ogg)"},
+    {0, 3, "FLV", "a video (FLV)"},
+};
+
 /* Refuse a file that begins like another kind of file, naming that kind. */
 static vj_status refuse_other_formats(const vj_text *t, const char *what)
 {
-    static const struct {
-        size_t at, bytes;
-        const char *begin, *is;
-    } formats[] = {
-        {0, 2, "\x1f\x8b", "a gzip file: unpack it"},
-        {0, 3, "BZh", "a bzip2 file: unpack it"},
-        {0, 6,
-         "\xfd"
-         "7zXZ\0",
-         "an xz file: unpack it"},
-        {0, 4, "\x28\xb5\x2f\xfd", "a zstd file: unpack it"},
-        {0, 4, "PK\3\4", "a zip file, or a spreadsheet (xlsx, ods): unpack it, or save it as CSV"},
-        {257, 5, "ustar", "a tar file: unpack it"},
-        {0, 8, "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a spreadsheet (xls): save it as CSV"},
-        {0, 4, "PAR1", "a Parquet file: save it as CSV"},
-        {0, 6, "ARROW1", "an Arrow file: save it as CSV"},
-        {0, 8, "\x89HDF\r\n\x1a\n", "an HDF5 file"},
-        {0, 15, "SQLite format 3", "an SQLite file: export its table as CSV"},
-        {0, 6, "\x93NUMPY", "a NumPy file: save it as CSV"},
-        {0, 2, "\x80\3", "a Python pickle: save it as CSV"},
-        {0, 2, "\x80\4", "a Python pickle: save it as CSV"},
-        {0, 2, "\x80\5", "a Python pickle: save it as CSV"},
-        {0, 5, "%PDF-", "a PDF file"},
-        {0, 2, "\xff\xfe", "in UTF-16: save it as UTF-8"},
-        {0, 2, "\xfe\xff", "in UTF-16: save it as UTF-8"},
-        {0, 3, "\xff\xd8\xff", "a JPEG picture"},
-        {0, 4, "\x89PNG", "a PNG picture"},
-        {0, 4, "GIF8", "a GIF picture"},
-        {0, 4, "RIFF", "a video, sound or picture (RIFF)"},
-        {0, 4, "\x1a\x45\xdf\xa3", "a video (Matroska, WebM)"},
-        {4, 4, "ftyp", "a video (MP4, MOV)"},
-        {0, 4, "\x00\x00\x01\xba", "a video (MPEG)"},
-        {0, 4, "OggS", "a video or sound (Ogg)"},
-        {0, 3, "FLV", "a video (FLV)"},
-    };
     static const char *const pages[] = {"<!doctype", "<html", "<?xml"};
     const char *is = NULL;
     size_t blank = 0;

@@ -3,11 +3,11 @@
 
 /* Limit of errors on the frames still inside the decoder at the end. No decoder holds more frames, so with more errors
  * it is stuck. */
-enum { MOST_DAMAGED = 64 };
+enum { MAX_DAMAGED = 64 };
 
 void vj_decoding_begin(vj_video *v, vj_decoding *d, int64_t first, int wanted_only)
 {
-    *d = (vj_decoding){.next = first, .retries = MOST_DAMAGED, .wanted_only = wanted_only, .key_pts = AV_NOPTS_VALUE};
+    *d = (vj_decoding){.next = first, .retries = MAX_DAMAGED, .wanted_only = wanted_only, .key_pts = AV_NOPTS_VALUE};
     avcodec_flush_buffers(v->decoder);
 }
 

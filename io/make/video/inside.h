@@ -95,9 +95,6 @@ void vj_media_file_close(vj_media_file *file);
 int vj_container_allowed(const char *names);
 int vj_decoder_allowed(const char *name);
 
-/** Choose the stream and open its decoder. */
-vj_video_verdict vj_stream_open(vj_video *video);
-
 /** Return a file's timestamp, or AV_NOPTS_VALUE if it is so large (2^61) that sums and differences could overflow. */
 int64_t vj_sane_timestamp(int64_t ticks);
 

@@ -11,11 +11,11 @@
 #include "base/sort.h"
 #include "video/inside.h"
 
-static const int64_t most_ticks = INT64_C(1) << 61;
+static const int64_t max_ticks = INT64_C(1) << 61;
 
 int64_t vj_sane_timestamp(int64_t ticks)
 {
-    return ticks < -most_ticks || ticks > most_ticks ? AV_NOPTS_VALUE : ticks;
+    return ticks < -max_ticks || ticks > max_ticks ? AV_NOPTS_VALUE : ticks;
 }
 
 /* ------------------------------------------------------------------------------------------------ reading */
@@ -30,7 +30,7 @@ static void continue_clock(AVPacket *packet, int64_t *last, int64_t *offset)
     packet->dts = vj_sane_timestamp(packet->dts);
     packet->pts = vj_sane_timestamp(packet->pts);
     if (packet->dts == AV_NOPTS_VALUE) return;
-    int64_t step = packet->duration > 0 && packet->duration < most_ticks ? packet->duration : 1;
+    int64_t step = packet->duration > 0 && packet->duration < max_ticks ? packet->duration : 1;
     if (*last != AV_NOPTS_VALUE && packet->dts + *offset < *last) *offset = *last + step - packet->dts;
     packet->dts = vj_sane_timestamp(packet->dts + *offset);
     if (packet->pts != AV_NOPTS_VALUE) packet->pts = vj_sane_timestamp(packet->pts + *offset);

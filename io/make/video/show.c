@@ -5,7 +5,6 @@
  * timestamp alone. If starting in the middle does not give the wanted frame undamaged (damage, or a false key frame),
  * everything is decoded from the start instead, so the result equals that of a full pass.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "video/inside.h"

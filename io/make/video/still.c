@@ -3,7 +3,6 @@
 
 #include <libavcodec/avcodec.h>
 #include <libavutil/opt.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -6,6 +6,7 @@
 
 /* Keeps its swscale context for as long as the sizes stay the same. */
 typedef struct vj_still_scaler vj_still_scaler;
+/** Create a scaler: VJ_ERR_MEMORY. Free it with vj_still_scaler_destroy(); NULL is allowed. */
 vj_status vj_still_scaler_create(vj_still_scaler **scaler);
 void vj_still_scaler_destroy(vj_still_scaler *scaler);
 

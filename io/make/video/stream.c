@@ -1,6 +1,5 @@
 /* Opens and closes a video, chooses its stream, opens the decoder, and fills in vj_video_info. */
 #include <libavutil/avutil.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -98,7 +97,8 @@ static void describe(vj_video *v, AVFormatContext *format, AVStream *stream)
     v->promised = strstr(format->iformat->name, "mp4") && stream->nb_frames > indexed ? indexed : stream->nb_frames;
 }
 
-vj_video_verdict vj_stream_open(vj_video *v)
+/* Choose the stream and open its decoder. */
+static vj_video_verdict open_stream(vj_video *v)
 {
     AVFormatContext *format = v->file.format;
     snprintf(v->info.container, sizeof v->info.container, "%.*s", (int)strcspn(format->iformat->name, ","),
@@ -180,7 +180,7 @@ vj_video_verdict vj_video_open(vj_video *v, int fd, const vj_video_limits *limit
     if (verdict == VJ_VIDEO_OK && strcmp(v->file.format->iformat->name, "mjpeg") == 0 &&
         vj_signature(v->file.begin, (size_t)v->file.begin_bytes))
         verdict = VJ_VIDEO_UNRECOGNISED;
-    if (verdict == VJ_VIDEO_OK) verdict = vj_stream_open(v);
+    if (verdict == VJ_VIDEO_OK) verdict = open_stream(v);
     if (verdict == VJ_VIDEO_OK) verdict = vj_packets_index(v);
     if (verdict != VJ_VIDEO_OK)
         verdict = explain(v, verdict);

@@ -86,8 +86,8 @@ int64_t vj_ckpt_staging_bytes(const vj_ckpt_tensor *tensors, int count)
 vj_status vj_ckpt_copy_pieces(vj_ckpt_copy copy, void *user, const vj_ckpt_tensor *tensor, int64_t first, int64_t last,
                               float *host)
 {
-    const int64_t most = VJ_CKPT_COPY_BYTES / (int64_t)sizeof(float), block = vj_ckpt_block_elements(tensor);
-    const int64_t step = block < most ? most / block * block : most;
+    const int64_t limit = VJ_CKPT_COPY_BYTES / (int64_t)sizeof(float), block = vj_ckpt_block_elements(tensor);
+    const int64_t step = block < limit ? limit / block * block : limit;
     for (int64_t at = first; at < last; at += step)
         VJ_TRY(copy(user, tensor, at, at + step < last ? at + step : last, host + (at - first)));
     return VJ_OK;

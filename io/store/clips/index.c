@@ -2,7 +2,6 @@
  * Writes index.h5, the list of all clips, shard after shard. Its columns are chunked, because the number of clips is
  * known only at the end; only one block of each column is in memory.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -38,9 +37,9 @@ struct vj_clips_index_writer {
 static hid_t create_column(hid_t file, const vj_column *column)
 {
     enum { CACHE_BYTES = BLOCK_ROWS * sizeof(int32_t) * VJ_MAX_LABELS };
-    const hsize_t width = (hsize_t)column->width, dims[2] = {0, width}, most[2] = {H5S_UNLIMITED, width};
+    const hsize_t width = (hsize_t)column->width, dims[2] = {0, width}, max_dims[2] = {H5S_UNLIMITED, width};
     const hsize_t chunk[2] = {BLOCK_ROWS, width ? width : 1}; /* no labels: a column without elements */
-    hid_t space = H5Screate_simple(column->rank, dims, most), creation = vj_clips_creation();
+    hid_t space = H5Screate_simple(column->rank, dims, max_dims), creation = vj_clips_creation();
     hid_t access = H5Pcreate(H5P_DATASET_ACCESS), dataset = H5I_INVALID_HID;
     if (creation >= 0 && H5Pset_chunk(creation, column->rank, chunk) >= 0 &&
         H5Pset_fill_time(creation, H5D_FILL_TIME_ALLOC) >= 0 &&

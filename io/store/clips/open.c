@@ -183,13 +183,13 @@ static vj_status get_places(const index_reader *r, vj_clips *clips)
 /* Source files of this store get numbers after those of the stores before it. */
 static vj_status get_sources(const index_reader *r, vj_clips *clips)
 {
-    int64_t most = -1;
+    int64_t largest = -1;
     VJ_TRY(get_bounded(r, "/clips/source", 0, INT32_MAX - 1 - clips->sources));
     for (int64_t i = 0; i < r->clips; i++) {
         clips->source[r->first + i] = (int32_t)(clips->sources + r->wide[i]);
-        if (r->wide[i] > most) most = r->wide[i];
+        if (r->wide[i] > largest) largest = r->wide[i];
     }
-    clips->sources += most + 1;
+    clips->sources += largest + 1;
     VJ_TRY(get_bounded(r, "/clips/window", 0, INT32_MAX));
     for (int64_t i = 0; i < r->clips; i++) clips->window[r->first + i] = (int32_t)r->wide[i];
     return VJ_OK;

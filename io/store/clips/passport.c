@@ -2,7 +2,6 @@
 #include "clips/passport.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "clips/store.h"
 

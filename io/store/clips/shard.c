@@ -14,7 +14,7 @@
 #include "codec/filter.h"
 
 /* Limit of open datasets: an open one takes a few kB in HDF5, and pictures may have any number of geometries. */
-enum { MOST_OPEN = 64 };
+enum { MAX_OPEN = 64 };
 
 typedef struct {
     int height, width;
@@ -176,8 +176,8 @@ static vj_status set_chunks(const vj_shard *shard, const geometry *g, hid_t crea
 static vj_status create_frames(vj_shard *shard, geometry *g, hid_t group)
 {
     const hsize_t dims[5] = {0, (hsize_t)shard->layout.frames, (hsize_t)g->height, (hsize_t)g->width, 3};
-    const hsize_t most[5] = {H5S_UNLIMITED, dims[1], dims[2], dims[3], dims[4]};
-    hid_t space = H5Screate_simple(5, dims, most), creation = vj_clips_creation();
+    const hsize_t max_dims[5] = {H5S_UNLIMITED, dims[1], dims[2], dims[3], dims[4]};
+    hid_t space = H5Screate_simple(5, dims, max_dims), creation = vj_clips_creation();
     vj_status status = set_chunks(shard, g, creation, dims);
     if (status == VJ_OK)
         g->frames = H5Dcreate2(group, VJ_CLIPS_FRAMES, H5T_STD_U8LE, space, H5P_DEFAULT, creation, H5P_DEFAULT);
@@ -225,7 +225,7 @@ static vj_status geometry_of(vj_shard *shard, int height, int width, geometry **
         g = &shard->geometry[shard->geometries++];
         *g = (geometry){.height = height, .width = width, .frames = H5I_INVALID_HID};
     }
-    if (g->frames < 0 && shard->open >= MOST_OPEN) VJ_TRY(close_oldest(shard));
+    if (g->frames < 0 && shard->open >= MAX_OPEN) VJ_TRY(close_oldest(shard));
     if (g->frames < 0) VJ_TRY(open_frames(shard, g));
     g->used = shard->clips;
     *found = g;

@@ -110,8 +110,8 @@ vj_status vj_jpeg_encode(vj_coder *coder, const vj_codec_settings *settings, con
     if (H > VJ_JPEG_MAX_SIDE || W > VJ_JPEG_MAX_SIDE)
         return vj_raise(VJ_ERR_FORMAT, "a frame of %d x %d pixels: JPEG has at most %d a side", H, W, VJ_JPEG_MAX_SIDE);
     const int64_t frame_bytes = vj_frames_bytes(1, H, W);
-    const unsigned long most = tjBufSize(W, H, settings->chroma == 444 ? TJSAMP_444 : TJSAMP_420);
-    if (!vj_room_for(&coder->record, (size_t)head_bytes(T) + (size_t)T * most) ||
+    const unsigned long limit = tjBufSize(W, H, settings->chroma == 444 ? TJSAMP_444 : TJSAMP_420);
+    if (!vj_room_for(&coder->record, (size_t)head_bytes(T) + (size_t)T * limit) ||
         !vj_room_for(&coder->frame, (size_t)frame_bytes))
         return vj_raise(VJ_ERR_MEMORY, "no memory for a JPEG record of %d frames of %d x %d pixels", T, H, W);
     uint8_t *record = coder->record.bytes, *stream = record + head_bytes(T);
@@ -120,7 +120,7 @@ vj_status vj_jpeg_encode(vj_coder *coder, const vj_codec_settings *settings, con
     put_u32(record + sizeof(uint32_t), (uint32_t)T);
     for (int t = 0; t < T; t++) {
         const uint8_t *frame = frames + t * frame_bytes;
-        unsigned long length = most;
+        unsigned long length = limit;
         VJ_TRY(encode_frame(coder, settings, frame, H, W, stream, &length));
         VJ_TRY(decode_frame(coder, stream, (uint32_t)length, t, H, W, coder->frame.bytes));
         error += squared_error(frame, coder->frame.bytes, frame_bytes);

@@ -41,8 +41,8 @@ int64_t vj_frames_bytes(int T, int H, int W)
 
 bool vj_record_can_hold(vj_codec codec, int64_t bytes, int64_t frames_bytes)
 {
-    enum { MOST_TIMES = 256 };
-    return codec == VJ_CODEC_RAW ? bytes == frames_bytes : frames_bytes / MOST_TIMES <= bytes;
+    enum { MAX_RATIO = 256 };
+    return codec == VJ_CODEC_RAW ? bytes == frames_bytes : frames_bytes / MAX_RATIO <= bytes;
 }
 
 /* ------------------------------------------------------------------------------------------------ coder */

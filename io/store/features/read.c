@@ -2,7 +2,6 @@
  * Reads rows of a feature store: one read call for rows that are adjacent in the file; each row's checksum is verified.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "features/inner.h"

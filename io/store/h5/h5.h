@@ -141,7 +141,7 @@ vj_status vj_h5_put_u64(hid_t object, const char *name, uint64_t value);
 vj_status vj_h5_put_f64(hid_t object, const char *name, double value);
 vj_status vj_h5_put_u64s(hid_t object, const char *name, const uint64_t *values, int64_t count);
 
-/** Version of the loaded HDF5 library, such as "1.10.8". */
+/** Return the version of the loaded HDF5 library, such as "1.10.8". */
 typedef struct {
     char text[32];
 } vj_h5_version;

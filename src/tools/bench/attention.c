@@ -1,6 +1,5 @@
 /* Measures self-attention over the tokens of one clip, for heads of encoder and predictor, forward and backward. */
 #include "bench/inner.h"
-#include "parallel/parallel.h"
 
 typedef struct {
     const char *network;

@@ -85,7 +85,7 @@ static void measure_peak(const vj_bench_work *work)
     p->best.bf16_gflops = fmax(p->best.bf16_gflops, sums[1]);
     p->best.bf16_vector_gflops = fmax(p->best.bf16_vector_gflops, sums[2]);
     p->best.bf16_name = now.bf16_name;
-    if (p->fp32.count < VJ_MOST_REPEATS) vj_measurements_add(&p->fp32, sums[0]);
+    if (p->fp32.count < VJ_MAX_REPEATS) vj_measurements_add(&p->fp32, sums[0]);
     p->since_s = 0;
 }
 

@@ -1,8 +1,6 @@
 /* Measures operations limited by memory bandwidth: nanoseconds an element, and bytes a second relative to a copy. */
-#include <omp.h>
 
 #include "bench/inner.h"
-#include "parallel/parallel.h"
 
 /* Arrays as large as the largest operation needs, and the shape of the activations of an encoder block. */
 typedef struct {

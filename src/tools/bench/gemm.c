@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "bench/inner.h"
-#include "parallel/parallel.h"
 
 /*
  * One linear layer on R rows: y [R, N] = x [R, K] w^T, w [N, K]. With bf16 the model rounds arrays that only products

@@ -5,7 +5,6 @@
  * it also measures the loader with training and test views of an evaluation.
  */
 #include <endian.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <omp.h>
 #include <stdlib.h>

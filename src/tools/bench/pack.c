@@ -5,14 +5,12 @@
  * after the first round, so this measures the packer and not the disk. With --dir in memory, flushing takes no time
  * either.
  */
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "bench/inner.h"
 #include "bench/libav.h"
-#include "clips/clips.h"
 #include "pack/catalogue.h"
 #include "pack/pack.h"
 #include "parallel/parallel.h"

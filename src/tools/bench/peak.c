@@ -6,7 +6,6 @@
 #include "bench/peak.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdbool.h>
 #include <stdlib.h>
 

@@ -11,7 +11,7 @@ vj_status vj_plan_parse(vj_plan *plan, const char *repeats, const char *seconds,
     if (repeats && seconds) return vj_raise(VJ_ERR_USAGE, "--repeats and --seconds: give one of them");
     if (seconds) return vj_option_positive("--seconds", seconds, &plan->seconds);
     if (!repeats) return VJ_OK;
-    VJ_TRY(vj_option_number("--repeats", repeats, 1, VJ_MOST_REPEATS, &number));
+    VJ_TRY(vj_option_number("--repeats", repeats, 1, VJ_MAX_REPEATS, &number));
     if (number < VJ_FEWEST_REPEATS)
         return vj_raise(VJ_ERR_USAGE,
                         "--repeats %s: fewer than %d timings have no spread, and a time without its spread cannot be "
@@ -26,12 +26,12 @@ bool vj_plan_goes_on(const vj_plan *plan, const vj_measurements *samples)
     double sum = 0;
     if (plan->repeats > 0) return samples->count < plan->repeats;
     for (int i = 0; i < samples->count; i++) sum += samples->value[i];
-    return samples->count < VJ_FEWEST_REPEATS || (samples->count < VJ_MOST_REPEATS && sum < plan->seconds);
+    return samples->count < VJ_FEWEST_REPEATS || (samples->count < VJ_MAX_REPEATS && sum < plan->seconds);
 }
 
 void vj_measurements_add(vj_measurements *samples, double value)
 {
-    VJ_ASSERT(samples->count < VJ_MOST_REPEATS);
+    VJ_ASSERT(samples->count < VJ_MAX_REPEATS);
     samples->value[samples->count++] = value;
 }
 

@@ -9,12 +9,12 @@
 #include "bench/timing.h"
 
 /* Smallest and largest number of repetitions of a measurement. */
-enum { VJ_FEWEST_REPEATS = 3, VJ_MOST_REPEATS = 1000 };
+enum { VJ_FEWEST_REPEATS = 3, VJ_MAX_REPEATS = 1000 };
 
 /* How often to repeat a measurement. */
 typedef struct {
     int repeats;    /* exactly so many times; 0: until `seconds` are over */
-    double seconds; /* then at least VJ_FEWEST_REPEATS and at most VJ_MOST_REPEATS times */
+    double seconds; /* then at least VJ_FEWEST_REPEATS and at most VJ_MAX_REPEATS times */
 } vj_plan;
 
 /** Make a plan from the texts of --repeats and --seconds (NULL: not given) and a default. VJ_ERR_USAGE if there would
@@ -24,13 +24,13 @@ vj_status vj_plan_parse(vj_plan *plan, const char *repeats, const char *seconds,
 
 typedef struct {
     int count;
-    double value[VJ_MOST_REPEATS];
+    double value[VJ_MAX_REPEATS];
 } vj_measurements;
 
 /** Return whether the plan needs another sample in addition to `samples`, which are in seconds. */
 bool vj_plan_goes_on(const vj_plan *plan, const vj_measurements *samples);
 
-/** Add a sample; at most VJ_MOST_REPEATS. */
+/** Add a sample; at most VJ_MAX_REPEATS. */
 void vj_measurements_add(vj_measurements *samples, double value);
 
 /** Return minimum, median and maximum of at least one sample. The median of an even number of samples is the mean of

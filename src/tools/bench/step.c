@@ -15,7 +15,7 @@
 #include "train/precision.h"
 #include "train/step.h"
 
-enum { MOST_OPERATIONS = 256 };
+enum { MAX_OPERATIONS = 256 };
 
 /* Clips of a step: random, or from a store through the loader. */
 typedef struct {
@@ -146,11 +146,11 @@ static int longest_first(const void *a, const void *b)
  */
 static void put_profile(json_t *report, const vj_step *step, const measured *m, double top, double bandwidth)
 {
-    static vj_op_profile profile[MOST_OPERATIONS];
-    const int count = vj_backend_profile(step->be, profile, MOST_OPERATIONS);
+    static vj_op_profile profile[MAX_OPERATIONS];
+    const int count = vj_backend_profile(step->be, profile, MAX_OPERATIONS);
     const double steps = (double)m->steps;
     double all = 0; /* mean seconds of a step with a sample, times the number of steps */
-    VJ_ASSERT(count <= MOST_OPERATIONS);
+    VJ_ASSERT(count <= MAX_OPERATIONS);
     qsort(profile, (size_t)count, sizeof *profile, longest_first);
     for (int i = 0; i < m->step.count; i++) all += m->step.value[i] * steps / m->step.count;
     for (int i = 0; i < count; i++) {
@@ -207,6 +207,41 @@ static void put_ranks(const vj_bench_work *work, const measured *m)
     free(all);
 }
 
+/* Add the time of a step and the rates of its products: `gflop` of all ranks in a step, `top` and `parts_top` the peaks
+ * of their precision and of bf16 parts. */
+static void put_rates(const vj_bench_work *work, const vj_step *step, const measured *m, const vj_peak *peak,
+                      double gflop, double top, double parts_top)
+{
+    json_t *report = work->report;
+    const vj_timing time = vj_measurements_timing(&m->step);
+    const double gflops = gflop / time.median;
+    vj_put_timing(report, "step_s", time);
+    if (work->size > 1) { /* waiting for other ranks included */
+        vj_put_timing(report, "comm_s", vj_measurements_timing(&m->comm));
+        vj_put_timing(report, "comm_in_backward_s", vj_measurements_timing(&m->backward_comm));
+    }
+    vj_put_number(report, "gflop", gflop);
+    vj_put_number(report, "gflops", gflops);
+    vj_put_number(report, "compute_gflops", gflop / vj_measurements_timing(&m->compute).median); /* cluster.gflops_* */
+    vj_put_number(report, "peak_gflops", top);
+    vj_put_number(report, "fraction_of_peak", gflops / top);
+    if (vj_backend_precision(step->be) == VJ_BF16) /* shows the gain from matrix tiles */
+        vj_put_number(report, "fraction_of_vector_peak", gflops / peak->bf16_vector_gflops);
+    if (vj_backend_parts_products(step->be) >
+        0) /* floats are multiplied in bf16 parts: relative to the peak of tiles */
+        vj_put_number(report, "fraction_of_parts_peak", gflops / parts_top);
+}
+
+static void put_phases(json_t *report, const measured *m)
+{
+    json_t *phases = vj_put_object(report, "phases"), *spread = vj_put_object(report, "phases_spread");
+    for (int p = 0; p < VJ_PHASES; p++) {
+        const vj_timing phase = vj_measurements_timing(&m->phase[p]);
+        vj_put_number(phases, vj_phase_name((vj_phase)p), phase.median);
+        vj_put_timing(spread, vj_phase_name((vj_phase)p), phase);
+    }
+}
+
 static void put_result(const vj_bench_work *work, const vj_step *step, const measured *m, const vj_peak *peak)
 {
     const vj_config *c = step->config;
@@ -214,13 +249,12 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     const double top = vj_backend_precision(step->be) == VJ_BF16 ? peak->bf16_gflops : peak->fp32_gflops;
     const int products = vj_backend_parts_products(step->be);
     const double parts_top = products ? fmax(top, peak->bf16_gflops / products) : top;
-    const vj_timing time = vj_measurements_timing(&m->step);
     const bool counts = step->layout.tensor_rank == 0; /* the clips of its group */
     double sums[4] = {m->last.flops, counts ? (double)m->last.context_rows : 0.0,
                       counts ? (double)m->last.predictor_rows : 0.0, (double)vj_peak_bytes()};
-    double most = sums[3];
+    double largest = sums[3];
     vj_sum_doubles(work->comm, sums, 4);
-    MPI_Allreduce(MPI_IN_PLACE, &most, 1, MPI_DOUBLE, MPI_MAX, work->comm);
+    MPI_Allreduce(MPI_IN_PLACE, &largest, 1, MPI_DOUBLE, MPI_MAX, work->comm);
 
     vj_put_text(report, "kernels", vj_backend_describe(step->be));
     vj_put_text(report, "products", step->products.rates);
@@ -236,29 +270,10 @@ static void put_result(const vj_bench_work *work, const vj_step *step, const mea
     vj_put_count(report, "parameters", step->model->net.params.elements);
     vj_put_number(report, "loss", m->last.loss);
     vj_put_count(report, "repeats", m->step.count);
-    vj_put_timing(report, "step_s", time);
-    if (work->size > 1) { /* waiting for other ranks included */
-        vj_put_timing(report, "comm_s", vj_measurements_timing(&m->comm));
-        vj_put_timing(report, "comm_in_backward_s", vj_measurements_timing(&m->backward_comm));
-    }
-    vj_put_number(report, "gflop", 1e-9 * sums[0]);
-    vj_put_number(report, "gflops", 1e-9 * sums[0] / time.median);
-    vj_put_number(report, "compute_gflops",
-                  1e-9 * sums[0] / vj_measurements_timing(&m->compute).median); /* cluster.gflops_* */
-    vj_put_number(report, "peak_gflops", top);
-    vj_put_number(report, "fraction_of_peak", 1e-9 * sums[0] / time.median / top);
-    if (vj_backend_precision(step->be) == VJ_BF16) /* shows the gain from matrix tiles */
-        vj_put_number(report, "fraction_of_vector_peak", 1e-9 * sums[0] / time.median / peak->bf16_vector_gflops);
-    if (products) /* floats are multiplied in bf16 parts: relative to the peak of tiles */
-        vj_put_number(report, "fraction_of_parts_peak", 1e-9 * sums[0] / time.median / parts_top);
-    vj_put_count(report, "peak_bytes", (int64_t)most);
+    put_rates(work, step, m, peak, 1e-9 * sums[0], top, parts_top);
+    vj_put_count(report, "peak_bytes", (int64_t)largest);
     vj_put_count(report, "peak_bytes_all_ranks", (int64_t)sums[3]);
-    json_t *phases = vj_put_object(report, "phases"), *spread = vj_put_object(report, "phases_spread");
-    for (int p = 0; p < VJ_PHASES; p++) {
-        const vj_timing phase = vj_measurements_timing(&m->phase[p]);
-        vj_put_number(phases, vj_phase_name((vj_phase)p), phase.median);
-        vj_put_timing(spread, vj_phase_name((vj_phase)p), phase);
-    }
+    put_phases(report, m);
     put_ranks(work, m);
     if (work->bench->profile) {
         const double bandwidth = vj_measure_bandwidth(work->threads);

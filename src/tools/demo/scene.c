@@ -2,7 +2,6 @@
 #include "demo/scene.h"
 
 #include <math.h>
-#include <string.h>
 
 const char *const vj_scene_appearances[] = {"t-shirt", "trouser", "pullover", "dress",
                                             "sandal",  "sneaker", "bag",      "boot"};

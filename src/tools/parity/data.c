@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "clips/clips.h"
 #include "feed/crop.h"
 #include "parity/kinds.h"
 #include "video/frames.h"

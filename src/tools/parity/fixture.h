@@ -52,11 +52,12 @@ const vj_values *vj_fixture_array(vj_fixture *f, const char *format, ...) __attr
 bool vj_fixture_numbers(vj_fixture *f, const char *object, const char *name, double *values, int count);
 bool vj_fixture_ints(vj_fixture *f, const char *object, const char *name, int *values, int count);
 
-/** Return the names in a group, in order. There are none if it is missing, which is counted. */
+/* The names in a group, in order. */
 typedef struct {
     int count;
-    char (*name)[VJ_FIXTURE_NAME];
+    char (*name)[VJ_FIXTURE_NAME]; /* [count] owned by the fixture */
 } vj_names;
+/** Return the names in a group. There are none if it is missing, which counts as a failure. */
 vj_names vj_fixture_children(vj_fixture *f, const char *group);
 
 /** Copy a dataset in the types that kernels take: to the host, and to device memory. Freed by vj_fixture_close(). */

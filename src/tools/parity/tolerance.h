@@ -49,6 +49,7 @@ typedef enum {
     VJ_TOL_QUANTITIES
 } vj_quantity;
 
+/** Return the tolerance for a quantity that was computed in this precision. */
 vj_tolerance vj_tolerance_of(vj_quantity quantity, vj_precision precision);
 
 #endif

@@ -33,6 +33,7 @@ typedef struct {
     double restart_s;
 } vj_machine;
 
+/** Convert the settings of section cluster to bytes, seconds and FLOP/s. */
 vj_machine vj_machine_from(const vj_config *config);
 
 /** Replace train.precision "auto" by what it would be on the machine of section cluster (train/precision.h). */
@@ -172,6 +173,7 @@ typedef struct {
     double interval_s;                  /* checkpoint.every in seconds; 0: only the last checkpoint */
 } vj_campaign_forecast;
 
+/** Forecast a whole training in one layout: steps, checkpoints, jobs and failures. */
 vj_campaign_forecast vj_campaign_make(const vj_config *config, const vj_machine *machine, const vj_train_work *work,
                                       const vj_train_layout *layout);
 

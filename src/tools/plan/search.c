@@ -9,7 +9,7 @@
 
 #include "plan/forecast.h"
 
-enum { MOST_MICROBATCH = 128 };
+enum { MAX_MICROBATCH = 128 };
 
 /* Times that differ by a smaller ratio count as equal, and the simpler layout is preferred. */
 static const double same_time = 0.01;
@@ -77,7 +77,7 @@ static vj_status add_layouts(search *s, int nodes, int node_ranks)
     char reason[VJ_FORECAST_REASON];
     for (int tensor = 1; tensor <= node_ranks && tensor <= VJ_TENSOR_MOST; tensor++)
         for (int zero = 0; zero <= 1; zero++)
-            for (int64_t m = 1; m <= batch && m <= MOST_MICROBATCH; m++) {
+            for (int64_t m = 1; m <= batch && m <= MAX_MICROBATCH; m++) {
                 vj_train_layout l = {
                     .nodes = nodes, .node_ranks = node_ranks, .tensor = tensor, .zero = zero, .microbatch = m};
                 if (batch % m != 0 || s->work->weight_floats[tensor] == 0) continue;
@@ -114,16 +114,16 @@ static vj_status add_all(search *s)
 {
     if (s->as_given) return add_given(s);
     if (s->nodes > 0) return add_layouts(s, s->nodes, s->node_ranks);
-    const int least = s->machine->gpus ? 1 : s->machine->numa, most = units(s->machine);
+    const int least = s->machine->gpus ? 1 : s->machine->numa, limit = units(s->machine);
     for (int nodes = 1; nodes <= s->machine->nodes && nodes <= s->config->train.batch; nodes++)
-        for (int ranks = least; ranks <= most && worth_trying(s, nodes); ranks++)
-            if (most % ranks == 0) VJ_TRY(add_layouts(s, nodes, ranks));
+        for (int ranks = least; ranks <= limit && worth_trying(s, nodes); ranks++)
+            if (limit % ranks == 0) VJ_TRY(add_layouts(s, nodes, ranks));
     if (s->count > 0) return VJ_OK;
-    if (least > most)
+    if (least > limit)
         return vj_raise(VJ_ERR_USAGE,
                         "a node of %d cores cannot have %d memory domains: cluster.numa_per_node is to be at most "
                         "cluster.cores_per_node",
-                        most, least);
+                        limit, least);
     if (s->machine->gpus)
         return vj_raise(VJ_ERR_USAGE, "no layout of ranks on %d nodes of %d GPUs can train this configuration",
                         s->machine->nodes, s->machine->gpus);
@@ -194,9 +194,9 @@ static vj_status choose(search *s, vj_train_layout *best, bool *one_fits)
 /* ------------------------------------------------------------------------------------------------ neighbours */
 
 /* Return the next value above (step 1) or below (step -1) that divides n; 0 if there is none from 1 to `most`. */
-static int64_t next_divisor(int64_t n, int64_t value, int step, int64_t most)
+static int64_t next_divisor(int64_t n, int64_t value, int step, int64_t limit)
 {
-    for (value += step; value >= 1 && value <= most; value += step)
+    for (value += step; value >= 1 && value <= limit; value += step)
         if (n % value == 0) return value;
     return 0;
 }
@@ -256,7 +256,7 @@ static vj_status add_neighbours(search *s, vj_forecast *f)
         }
         VJ_TRY(add_neighbour(s, f, l));
         l = best;
-        l.microbatch = next_divisor(batch, best.microbatch, step, MOST_MICROBATCH);
+        l.microbatch = next_divisor(batch, best.microbatch, step, MAX_MICROBATCH);
         VJ_TRY(add_neighbour(s, f, l));
         l = best;
         l.node_ranks = (int)next_divisor(units(s->machine), best.node_ranks, step, units(s->machine));

@@ -20,6 +20,7 @@ enum { VJ_LETTER = 12, VJ_LINE = 18 };
 vj_status vj_canvas_create(vj_canvas *canvas, int height, int width, vj_colour colour);
 void vj_canvas_release(vj_canvas *canvas);
 
+/** Fill a rectangle of height x width pixels. */
 void vj_canvas_fill(vj_canvas *canvas, int top, int left, int height, int width, vj_colour colour);
 
 /** Draw an image: pixels [height, width, 3]. */

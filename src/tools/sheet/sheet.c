@@ -77,9 +77,9 @@ static void write_path(sheet *s, int top, int line, const char *ledger_row)
 {
     char path[VJ_MEDIA_PATH];
     vj_ledger_path(ledger_row, path, sizeof path);
-    const size_t length = strlen(path), most = LETTERS - 2;
-    if (length > most)
-        write_line(s, top, line, pale, "..%s", path + length - most + 2);
+    const size_t length = strlen(path), limit = LETTERS - 2;
+    if (length > limit)
+        write_line(s, top, line, pale, "..%s", path + length - limit + 2);
     else
         write_line(s, top, line, pale, "%s", path);
 }
