@@ -14,6 +14,8 @@
 
 typedef struct {
     vj_frozen frozen;
+    const vj_source *source; /* that this belongs to; borrowed */
+    int64_t present;         /* clips in the batch at hand */
     bool average;
     int layers;                        /* number of requested layers of each encoder */
     int layer[VJ_MAX_REPRESENTATIONS]; /* [layers] from 1; the depth stands for the features after the final norm */
@@ -56,6 +58,13 @@ static int64_t count_damaged(const void *from)
     return e->frozen.damaged_count;
 }
 
+/* For vj_work_begin(): `share` of the present batch is done. */
+static void tell_progress(void *from, double share, double now_s)
+{
+    const encoders *e = from;
+    if (e->source->tell) e->source->tell(e->source->listener, share * (double)e->present, now_s);
+}
+
 static vj_status read(void *from, int64_t first, int64_t count, float *const *x)
 {
     encoders *e = from;
@@ -64,10 +73,13 @@ static vj_status read(void *from, int64_t first, int64_t count, float *const *x)
         double wait_s;
         VJ_TRY(vj_frozen_next(&e->frozen, &batch, &wait_s));
         VJ_ASSERT(batch.clips[0] == e->frozen.chosen[first + done] && batch.count <= count - done);
+        e->present = batch.count;
+        vj_work_begin(e->frozen.be, vj_frozen_flops(&e->frozen, batch.count), tell_progress, e);
         for (int i = 0; x && count_damaged(e) == 0 && i < e->frozen.count; i++) {
             (void)vj_frozen_encode(&e->frozen, i, &batch); /* the features are fetched like the other layers */
             VJ_TRY(take_layers(e, i, batch.count, x + i * e->layers, done));
         }
+        vj_work_end(e->frozen.be);
         done += batch.count;
     }
     return VJ_OK;
@@ -228,5 +240,6 @@ vj_status vj_source_open_encoder(vj_source **source, const vj_config *config, co
     encoders *e = vj_calloc(1, sizeof *e);
     VJ_TRY(vj_source_create(source, &kind, e, comm));
     e->average = request->average;
+    e->source = *source;
     return vj_agree(comm, open_all(*source, e, config, request));
 }

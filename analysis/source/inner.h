@@ -45,7 +45,9 @@ struct vj_source {
     char preprocessing[256];
     uint64_t fingerprint; /* of the clip stores that the numbers refer to */
 
-    int64_t slab;                   /* clips in a slab */
+    void (*tell)(void *listener, double clips, double now_s); /* vj_source_set_listener() */
+    void *listener;                                           /* borrowed */
+    int64_t slab;                                             /* clips in a slab */
     int64_t first, last, next;      /* clips [first, last) are this rank's; `next` is read next in this pass */
     int64_t slabs;                  /* slabs in a pass, on the rank with the most clips */
     int64_t done;                   /* slabs read in this pass */

@@ -328,6 +328,12 @@ static vj_status refuse_bad_rows(vj_source *s, bad_rows *bad)
     return VJ_ERR_FORMAT;
 }
 
+void vj_source_set_listener(vj_source *s, void (*tell)(void *listener, double clips, double now_s), void *listener)
+{
+    s->tell = tell;
+    s->listener = listener;
+}
+
 vj_status vj_source_begin(vj_source *s)
 {
     s->next = s->first;

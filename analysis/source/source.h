@@ -98,6 +98,14 @@ void vj_source_part(const vj_source *source, int64_t *first, int64_t *last);
  * fit into 8 MiB for each representation and 256 MiB for all together, at least one. */
 int64_t vj_source_slab_clips(const vj_source *source);
 
+/**
+ * From now on, while encoders make a slab, `tell` gets the number of its clips that are done, a fraction of one
+ * included, and the time (vj_now()): a batch may take minutes. Feature stores tell nothing. NULL: no longer. Not
+ * collective.
+ */
+void vj_source_set_listener(vj_source *source, void (*tell)(void *listener, double clips, double now_s),
+                            void *listener);
+
 /** Begin a pass over all clips. Each pass gives the same rows. Collective. */
 vj_status vj_source_begin(vj_source *source);
 /**

@@ -184,13 +184,26 @@ vj_status vj_source_means(vj_source *source, MPI_Comm comm, double *const *mean,
 
 vj_progress vj_progress_begin(const char *name)
 {
-    const double now = vj_now();
-    return (vj_progress){.name = name, .start = now, .last = now};
+    return (vj_progress){.name = name, .line = vj_progress_line_begin()};
 }
 
-void vj_progress_expect(vj_progress *p, const vj_source *source, int64_t passes)
+/* For vj_source_set_listener(): of the present slab, `clips` clips are read. */
+static void log_progress(void *progress, double clips, double now_s)
+{
+    vj_progress *p = progress;
+    const double read = (double)p->done + clips;
+    if (read <= 0.0 || !vj_progress_line_is_due_in_batch(&p->line, clips, now_s)) return;
+    const double share = read / (double)p->mine, spent = now_s - p->line.began_s, done = share * (double)p->all;
+    char left[32];
+    vj_log("%s: %3.0f %%, %.0f of %lld clips read, in all passes, %.3g clips/s, %s left", p->name, 100.0 * share, done,
+           (long long)p->all, done / spent, vj_duration(spent / share - spent, left));
+}
+
+void vj_progress_expect(vj_progress *p, vj_source *source, int64_t passes)
 {
     int64_t first, last;
+    vj_source_set_listener(source, log_progress, p);
+    p->source[p->source[0] != NULL] = source;
     vj_source_part(source, &first, &last);
     p->mine += passes * (last - first);
     p->all += passes * vj_source_clips(source);
@@ -198,19 +211,15 @@ void vj_progress_expect(vj_progress *p, const vj_source *source, int64_t passes)
 
 void vj_progress_add(vj_progress *p, int64_t clips)
 {
-    const double now = vj_now();
     p->done += clips;
-    if (now - p->last < 5.0 || p->done == 0) return;
-    p->last = now;
-    const double share = (double)p->done / (double)p->mine, spent = now - p->start, done = share * (double)p->all;
-    char left[32];
-    vj_log("%s: %3.0f %%, %.0f of %lld clips read, in all passes, %.3g clips/s, %s left", p->name, 100.0 * share, done,
-           (long long)p->all, done / spent, vj_duration(spent / share - spent, left));
+    log_progress(p, 0.0, vj_now());
 }
 
-void vj_progress_end(const vj_progress *p)
+void vj_progress_end(vj_progress *p)
 {
-    const double spent = vj_now() - p->start;
+    for (int i = 0; i < 2; i++)
+        if (p->source[i]) vj_source_set_listener(p->source[i], NULL, NULL);
+    const double spent = vj_now() - p->line.began_s;
     vj_log("%s: %lld clips read, in all passes, in %.1f s, %.3g clips/s", p->name, (long long)p->all, spent,
            (double)p->all / spent);
 }

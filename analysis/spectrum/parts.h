@@ -3,6 +3,7 @@
 #define VJ_SPECTRUM_PARTS_H
 
 #include "base/config.h"
+#include "base/progress.h"
 #include "linear/matrix.h"
 #include "source/source.h"
 
@@ -54,17 +55,19 @@ vj_status vj_count_copies(int64_t *copies, const vj_source *training, const vj_s
 /* Progress of passes over sources. Rank 0 logs its own progress every few seconds, as an estimate for all ranks. */
 typedef struct {
     const char *name; /* "compare". Borrowed */
-    double start, last;
+    vj_progress_line line;
     int64_t done, mine, all; /* clips over all passes: read by this rank so far, by this rank in total, by all ranks */
+    vj_source *source[2];    /* those that tell it how far they are; borrowed */
 } vj_progress;
 
 vj_progress vj_progress_begin(const char *name);
-/** Announce that `passes` passes over a source will be made. */
-void vj_progress_expect(vj_progress *progress, const vj_source *source, int64_t passes);
+/** Announce that `passes` passes over a source, one of two at most, will be made. Until vj_progress_end() the source
+ * tells how far it is within a slab, so `progress` must stay where it is. */
+void vj_progress_expect(vj_progress *progress, vj_source *source, int64_t passes);
 /** Add `clips` clips that this rank has read. */
 void vj_progress_add(vj_progress *progress, int64_t clips);
 /** Log the speed of all passes after the last one. */
-void vj_progress_end(const vj_progress *progress);
+void vj_progress_end(vj_progress *progress);
 
 /**
  * Compute the mean row of each representation, mean[i] [width], on all ranks, in one pass over the source. Its clips

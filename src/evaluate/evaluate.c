@@ -158,17 +158,19 @@ static const char *what(const vj_evaluation *e)
     return e->copies > 0 ? "features" : "clips";
 }
 
-static void log_progress(vj_evaluation *e, double *logged_s)
+void vj_eval_log_progress(void *evaluation, double share, double now_s)
 {
-    const double now = vj_now(), spent_s = now - e->began_s, rate = (double)e->encoded / spent_s;
-    if (e->rank != 0 || now - *logged_s < 5.0) return;
-    *logged_s = now;
-    const double epochs = (double)(e->epochs - e->epoch) - (double)e->place / (double)e->stream_count;
+    vj_evaluation *e = evaluation;
+    const double present = share * (double)e->round, spent_s = now_s - e->line.began_s;
+    const double rate = ((double)e->encoded + present) / spent_s;
+    if (e->rank != 0 || rate <= 0.0 || !vj_progress_line_is_due_in_batch(&e->line, share, now_s)) return;
+    const double of_epoch = ((double)e->place + present) / (double)e->stream_count;
+    const double epochs = (double)(e->epochs - e->epoch) - of_epoch;
     char left[32];
-    vj_log("evaluate: epoch %lld of %lld, %3.0f %% of it, %.1f samples/s, %.1f %% of the time waiting for %s, at "
+    vj_log("evaluate: epoch %lld of %lld, %3.0f %% of it, %.3g samples/s, %.1f %% of the time waiting for %s, at "
            "most %s left to train",
-           (long long)e->epoch + 1, (long long)e->epochs, 100.0 * (double)e->place / (double)e->stream_count, rate,
-           100.0 * e->waited_s / spent_s, what(e), vj_duration(epochs * (double)e->stream_count / rate, left));
+           (long long)e->epoch + 1, (long long)e->epochs, 100.0 * of_epoch, rate, 100.0 * e->waited_s / spent_s,
+           what(e), vj_duration(epochs * (double)e->stream_count / rate, left));
 }
 
 void vj_eval_poll(vj_evaluation *e, int64_t rounds, int *stop, bool *write)
@@ -201,7 +203,7 @@ vj_status vj_eval_tolerate(const vj_evaluation *e, vj_status status, int stop)
     return VJ_OK;
 }
 
-static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, double *logged_s, int *stop)
+static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, int *stop)
 {
     VJ_TRY(vj_agree(e->comm, vj_eval_stream_begin(e)));
     VJ_TRY(load_epoch(e));
@@ -210,7 +212,7 @@ static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, double *logged_s
         bool write;
         VJ_TRY(vj_eval_round(e));
         vj_stop_record_step(&e->stop, vj_now() - begin);
-        log_progress(e, logged_s);
+        vj_eval_log_progress(e, 0.0, vj_now());
         vj_eval_poll(e, ++*rounds, stop, &write);
         if (write) VJ_TRY(vj_eval_tolerate(e, vj_eval_save(e), *stop));
     }
@@ -254,10 +256,9 @@ static vj_status measure_between(vj_evaluation *e, int *stop)
 static vj_status train(vj_evaluation *e, int *stop)
 {
     int64_t rounds = 0;
-    double logged_s = vj_now();
-    e->began_s = logged_s;
+    e->line = vj_progress_line_begin();
     while (e->epoch < e->epochs) {
-        VJ_TRY(train_epoch(e, &rounds, &logged_s, stop));
+        VJ_TRY(train_epoch(e, &rounds, stop));
         if (*stop) return VJ_OK;
         vj_eval_stream_end(e);
         e->epoch++;
@@ -265,7 +266,7 @@ static vj_status train(vj_evaluation *e, int *stop)
         if (*stop) return VJ_OK;
     }
     if (e->encoded > 0) {
-        const double spent_s = vj_now() - e->began_s;
+        const double spent_s = vj_now() - e->line.began_s;
         vj_log("evaluate: %lld samples %s in %.1f s, %.1f samples/s, %.1f %% of the time waiting for %s",
                (long long)e->encoded, e->copies > 0 ? "read" : "encoded", spent_s, (double)e->encoded / spent_s,
                100.0 * e->waited_s / spent_s, what(e));

@@ -50,6 +50,23 @@ static vj_status check_operations(const vj_evaluation *e, int64_t needed, double
                     (long long)e->head_count, times, bound, ceil(times));
 }
 
+/*
+ * Set the operations of a rank for a sample that it encodes, `needed` of which there are in an epoch. Probes take them
+ * in training forward and backward, in testing forward only, a third of that.
+ */
+static void count_sample(vj_evaluation *e, int64_t needed)
+{
+    const double ranks = e->tensor ? e->layout.tensor_size : 1, encoders = encoders_flops(e, 1) / ranks;
+    const int views = vj_eval_test_views(e);
+    e->train_flops = e->copies > 0 ? 0.0 : encoders;
+    e->test_flops = views * encoders;
+    for (int64_t i = 0; i < e->head_count; i++) {
+        const double one = vj_eval_head_flops(e, &e->head[i]);
+        if (needed > 0) e->train_flops += (double)e->split[e->head[i].split].learned / (double)needed * one;
+        e->test_flops += views * one / 3.0;
+    }
+}
+
 /* Print how long training and measuring take if only matrix products took time. */
 static void log_time(const vj_evaluation *e, double training)
 {
@@ -161,6 +178,7 @@ vj_status vj_eval_forecast(vj_evaluation *e)
                vj_eval_test_views(e), e->train.set.segments, (long long)e->tokens);
         status = check_operations(e, needed, &training);
     }
+    count_sample(e, needed);
     if (status == VJ_OK) log_time(e, training);
     e->forecast_bytes = log_memory(e);
     return status;

@@ -20,7 +20,9 @@ typedef struct {
     vj_eval_measured list;
     bool kept; /* predictions are written to checkpoints (partial.c) */
     int views;
-    double waited_s; /* time spent waiting for clips */
+    int64_t from, present; /* the sample where this run began; samples of all ranks in the present round */
+    vj_progress_line line;
+    double waited_s; /* spent waiting for clips */
     vj_entry *entry;
     float *host;             /* [slots of all ranks, the longer of row and class scores] */
     float *rows, *logits;    /* device */
@@ -174,42 +176,48 @@ static vj_status load(pass *p)
     return status;
 }
 
+/* For vj_work_begin(): `share` of the present round is done. */
+static void log_progress(void *user, double share, double now_s)
+{
+    pass *p = user;
+    const double done = (double)p->list.place + share * (double)p->present;
+    const double rate = (done - (double)p->from) / (now_s - p->line.began_s);
+    char left[32];
+    if (rate <= 0.0 || !vj_progress_line_is_due_in_batch(&p->line, share, now_s)) return;
+    vj_log("evaluate: measured %3.0f %% of %lld %s samples, %.3g samples/s, %s left",
+           100.0 * done / (double)p->list.count, (long long)p->list.count, p->list.name, rate,
+           vj_duration(((double)p->list.count - done) / rate, left));
+}
+
 static vj_status run_round(pass *p)
 {
     vj_evaluation *e = p->e;
     vj_batch clips;
     double wait_s = 0.0;
-    int64_t first, last;
+    int64_t first, last, end;
+    batch_of(p, e->size - 1, &first, &end);
+    p->present = end - p->list.place;
     batch_of(p, e->rank, &first, &last);
     VJ_TRY(vj_agree(e->comm, last > first ? vj_loader_next(e->loader, &clips, &wait_s) : VJ_OK));
     p->waited_s += wait_s;
     VJ_TRY(vj_eval_note_damage(e, p->list.side, last > first ? &clips : NULL));
+    vj_work_begin(e->frozen.be, (double)(last - first) * e->test_flops, log_progress, p);
     for (int i = 0; i < e->frozen.count; i++) {
         VJ_TRY(vj_agree(e->comm, last > first ? vj_eval_encode(e, i, &clips, last - first, p->views) : VJ_OK));
         const int64_t entries = list_entries(p, i);
         VJ_TRY(vj_exchange_rows(e, i, p->entry, entries));
         VJ_TRY(vj_agree(e->comm, score(p, entries)));
     }
-    batch_of(p, e->size - 1, &first, &p->list.place);
+    vj_work_end(e->frozen.be);
+    p->list.place = end;
+    p->present = 0;
     return VJ_OK;
 }
 
-/* `from`: the sample where this run began, `begin`: the time when it did. */
-static void log_progress(const pass *p, int64_t from, double begin, double *logged_s)
+static void log_done(const pass *p)
 {
-    const double now = vj_now(), rate = (double)(p->list.place - from) / (now - begin);
-    char left[32];
-    if (now - *logged_s < 5.0) return;
-    *logged_s = now;
-    vj_log("evaluate: measured %3.0f %% of %lld %s samples, %.1f samples/s, %s left",
-           100.0 * (double)p->list.place / (double)p->list.count, (long long)p->list.count, p->list.name, rate,
-           vj_duration((double)(p->list.count - p->list.place) / rate, left));
-}
-
-static void log_done(const pass *p, int64_t from, double begin)
-{
-    const double spent_s = vj_now() - begin;
-    const int64_t measured = p->list.place - from;
+    const double spent_s = vj_now() - p->line.began_s;
+    const int64_t measured = p->list.place - p->from;
     if (measured == 0) return;
     vj_log("evaluate: %lld %s samples measured in %.1f s, %.1f samples/s, %.1f %% of the time waiting for clips",
            (long long)measured, p->list.name, spent_s, (double)measured / spent_s, 100.0 * p->waited_s / spent_s);
@@ -220,27 +228,26 @@ static void log_done(const pass *p, int64_t from, double begin)
 static vj_status run_pass(pass *p, int *stop)
 {
     vj_evaluation *e = p->e;
-    const double begin = vj_now();
-    double logged_s = begin;
+    p->line = vj_progress_line_begin();
     if (p->kept) VJ_TRY(vj_eval_find_measured(e, &p->list));
     if (p->list.place > 0)
         vj_log("evaluate: %lld of %lld %s samples were measured before", (long long)p->list.place,
                (long long)p->list.count, p->list.name);
-    const int64_t from = p->list.place;
+    p->from = p->list.place;
     VJ_TRY(vj_agree(e->comm, load(p)));
     for (int64_t rounds = 1; p->list.place < p->list.count && !*stop; rounds++) {
         const double round_begin = vj_now();
         bool write;
         VJ_TRY(run_round(p));
         vj_stop_record_step(&e->stop, vj_now() - round_begin);
-        log_progress(p, from, begin, &logged_s);
+        log_progress(p, 0.0, vj_now());
         vj_eval_poll(e, rounds, stop, &write);
         if (p->list.place == p->list.count)
             *stop = 0;
         else if (write)
             VJ_TRY(vj_eval_tolerate(e, p->kept ? vj_eval_save_measured(e, &p->list) : vj_eval_save(e), *stop));
     }
-    if (!*stop) log_done(p, from, begin);
+    if (!*stop) log_done(p);
     return VJ_OK;
 }
 

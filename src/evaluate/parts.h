@@ -12,6 +12,7 @@
 #define VJ_EVALUATE_PARTS_H
 
 #include "base/lease.h"
+#include "base/progress.h"
 #include "evaluate/evaluate.h"
 #include "feed/eval_set.h"
 #include "feed/loader.h"
@@ -147,15 +148,20 @@ typedef struct {
     char *began_as; /* description in the checkpoint that this evaluation continues (state.c), owned; NULL: none */
     vj_stop stop;
     vj_lease *lease; /* of the folder, on rank 0 */
-    /* Time of the last checkpoint, of the start of training, and spent waiting for clips or features. */
-    double saved_s, began_s, waited_s;
+    /* Time of the last checkpoint, and spent waiting for clips or features. */
+    double saved_s, waited_s;
+    vj_progress_line line;               /* about training */
     int64_t encoded;                     /* samples that all ranks encoded or read since the start */
+    int64_t round;                       /* training samples in the present round, of all ranks; 0: between rounds */
+    double train_flops, test_flops;      /* of this rank, for a sample that it trains on; that it tests in all views */
     int64_t began_bytes, forecast_bytes; /* memory of this rank at the start; forecast of how much a rank adds */
     vj_notes notes;
 } vj_evaluation;
 
 /* ------------------------------------------------------------------------------------------------ evaluate.c */
 
+/** For vj_work_begin() in a round of training: from time to time log how far training is. */
+void vj_eval_log_progress(void *evaluation, double share, double now_s);
 /** Decide after a round, the `rounds`-th, whether to stop (*stop) and whether to write a checkpoint (*write), which the
  * caller must do. Before stopping a checkpoint is always written. Collective. */
 void vj_eval_poll(vj_evaluation *e, int64_t rounds, int *stop, bool *write);

@@ -307,10 +307,13 @@ static vj_status run(work *w)
     VJ_TRY(vj_agree(e->comm, mine > 0 ? vj_eval_next(e, &clips) : VJ_OK));
     if (e->copies == 0) VJ_TRY(vj_eval_note_damage(e, &e->train, mine > 0 ? &clips : NULL));
     list_samples(w);
+    e->round = w->count;
+    vj_work_begin(e->frozen.be, (double)mine * e->train_flops, vj_eval_log_progress, e);
     for (int i = 0; i < e->frozen.count; i++) {
         VJ_TRY(vj_agree(e->comm, mine > 0 ? vj_eval_tokens(e, i, &clips, mine) : VJ_OK));
         VJ_TRY(run_waves(w, i));
     }
+    vj_work_end(e->frozen.be);
     for (int s = 0; s < e->split_count; s++) {
         vj_eval_split *split = &e->split[s];
         for (int64_t i = 0; vj_eval_learns(e, split) && i < w->count; i++) split->seen += split->member[w->sample[i]];
@@ -319,6 +322,7 @@ static vj_status run(work *w)
     }
     e->place += w->count;
     e->encoded += w->count;
+    e->round = 0;
     return VJ_OK;
 }
 

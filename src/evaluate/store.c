@@ -119,8 +119,9 @@ typedef struct {
 
 /* Progress, for messages. */
 typedef struct {
-    int64_t done, all; /* samples */
-    double began_s, logged_s, waited_s;
+    int64_t done, present, all; /* samples: before the present round, in it, of all files */
+    vj_progress_line line;
+    double waited_s;
 } progress;
 
 static vj_status describe(vj_features_header *layout, char preprocessing[256], const vj_evaluation *e,
@@ -254,27 +255,34 @@ static vj_status encode(unit *u, int i, const vj_batch *clips, int64_t first, in
                              u->sums);
 }
 
+/* For vj_work_begin(): `share` of the present round is encoded. */
+static void log_progress(void *user, double share, double now_s)
+{
+    progress *p = user;
+    const double done = (double)p->done + share * (double)p->present, spent_s = now_s - p->line.began_s,
+                 rate = done / spent_s;
+    char left[32];
+    if (rate <= 0.0 || !vj_progress_line_is_due_in_batch(&p->line, share, now_s)) return;
+    vj_log("evaluate: features of %3.0f %% of %lld samples are stored, %.3g samples/s, %.1f %% of the time waiting for "
+           "clips, %s left to store",
+           100.0 * done / (double)p->all, (long long)p->all, rate, 100.0 * p->waited_s / spent_s,
+           vj_duration(((double)p->all - done) / rate, left));
+}
+
 static vj_status encode_batch(unit *u, vj_batch *clips, int64_t first, int64_t count, progress *p)
 {
     double wait_s;
     if (count <= 0) return VJ_OK;
     VJ_TRY(vj_loader_next(u->e->loader, clips, &wait_s));
     p->waited_s += wait_s;
-    for (int i = 0; i < u->e->frozen.count; i++)
+    const vj_frozen *f = &u->e->frozen;
+    int writers = 0;
+    for (int i = 0; i < f->count; i++) writers += u->writer[i] != NULL;
+    vj_work_begin(f->be, vj_frozen_flops(f, count * u->e->train.set.segments) * writers / f->count, log_progress, p);
+    for (int i = 0; i < f->count; i++)
         if (u->writer[i]) VJ_TRY(encode(u, i, clips, first, count));
+    vj_work_end(f->be);
     return VJ_OK;
-}
-
-static void log_progress(const vj_evaluation *e, progress *p)
-{
-    const double now = vj_now(), spent_s = now - p->began_s, rate = (double)p->done / spent_s;
-    char left[32];
-    if (e->rank != 0 || now - p->logged_s < 5.0) return;
-    p->logged_s = now;
-    vj_log("evaluate: features of %3.0f %% of %lld samples are stored, %.1f samples/s, %.1f %% of the time waiting for "
-           "clips, %s left to store",
-           100.0 * (double)p->done / (double)p->all, (long long)p->all, rate, 100.0 * p->waited_s / spent_s,
-           vj_duration((double)(p->all - p->done) / rate, left));
 }
 
 static int asked_to_stop(vj_evaluation *e)
@@ -293,13 +301,15 @@ static vj_status encode_all(unit *u, int64_t begin, int64_t end, progress *p, in
     for (int64_t r = 0; r < rounds && !*stop; r++) {
         const double start = vj_now();
         const int64_t first = begin + r * batch, count = end - first < batch ? end - first : batch;
+        const int64_t done = (r + 1) * batch * e->size;
         vj_batch clips;
+        p->present = before + (done < u->count ? done : u->count) - p->done;
         VJ_TRY(vj_agree(e->comm, encode_batch(u, &clips, first, count, p)));
         VJ_TRY(vj_eval_note_damage(e, &e->train, count > 0 ? &clips : NULL));
-        const int64_t done = (r + 1) * batch * e->size;
-        p->done = before + (done < u->count ? done : u->count);
+        p->done += p->present;
+        p->present = 0;
         vj_stop_record_step(&e->stop, vj_now() - start);
-        log_progress(e, p);
+        log_progress(p, 0.0, vj_now());
         *stop = asked_to_stop(e);
     }
     return VJ_OK;
@@ -435,17 +445,16 @@ static vj_status store_copy(const survey *s, int64_t copy, progress *p, int *sto
 vj_status vj_eval_store(vj_evaluation *e, int *stop)
 {
     survey s;
-    progress p = {.began_s = vj_now()};
+    progress p = {.line = vj_progress_line_begin()};
     if (e->copies == 0) return VJ_OK;
     vj_status status = open_survey(&s, e);
-    p.logged_s = p.began_s;
     p.all = s.samples;
     if (status == VJ_OK && p.all > 0 && !e->began_as) status = vj_eval_tolerate(e, vj_eval_save(e), 0);
     for (int64_t copy = 0; status == VJ_OK && p.all > 0 && copy < e->copies && !*stop; copy++)
         status = store_copy(&s, copy, &p, stop);
     free(s.there);
     if (status != VJ_OK || p.all == 0) return status;
-    const double spent_s = vj_now() - p.began_s;
+    const double spent_s = vj_now() - p.line.began_s;
     vj_log("evaluate: features of %lld samples stored in %.1f s, %.1f samples/s, %.1f %% of the time waiting for clips",
            (long long)p.done, spent_s, (double)p.done / spent_s, 100.0 * p.waited_s / spent_s);
     return VJ_OK;

@@ -1,4 +1,8 @@
-/* Accounts of time and work: seconds by phase; calls, seconds, flops and bytes by operation and phase. */
+/*
+ * Accounts of time and work: seconds by phase; calls, seconds, flops and bytes by operation and phase; how far a piece
+ * of work is.
+ */
+#include <math.h>
 #include <string.h>
 
 #include "kernels/backend.h"
@@ -61,16 +65,36 @@ void vj_phase_reset(vj_backend *be)
     be->accounts = (vj_accounts){.phase = phase, .phase_began_s = vj_now(), .booked_flops = be->flops};
 }
 
+void vj_work_begin(vj_backend *be, double flops, vj_work_tell *tell, void *listener)
+{
+    const bool known = flops > 0 && !be->device->sync; /* what is asked for is done */
+    be->work = (vj_work){.tell = known ? tell : NULL, .listener = listener, .from = be->flops, .flops = flops};
+}
+
+void vj_work_end(vj_backend *be)
+{
+    be->work = (vj_work){0};
+}
+
+/* A kernel is done: tell how far the present piece of work is. */
+static void tell(const vj_backend *be, double now_s)
+{
+    const vj_work *w = &be->work;
+    if (w->tell) w->tell(w->listener, fmin((be->flops - w->from) / w->flops, 1.0), now_s);
+}
+
 void vj_account(vj_backend *be, vj_op op, double began_s)
 {
     vj_accounts *a = &be->accounts;
     if (be->device->settle) be->device->settle(be);
+    const double now_s = vj_now();
     a->account[op][a->phase].calls++;
-    a->account[op][a->phase].seconds += vj_now() - began_s;
+    a->account[op][a->phase].seconds += now_s - began_s;
     a->account[op][a->phase].flops += be->flops - a->booked_flops;
     a->account[op][a->phase].bytes += a->bytes;
     a->booked_flops = be->flops;
     a->bytes = 0;
+    tell(be, now_s);
 }
 
 int vj_backend_profile(const vj_backend *be, vj_op_profile *profile, int capacity)

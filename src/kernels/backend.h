@@ -140,6 +140,13 @@ typedef struct {
     double bytes;        /* of the next launch */
 } vj_accounts;
 
+/* A piece of work, between vj_work_begin() and vj_work_end(). */
+typedef struct {
+    vj_work_tell *tell; /* NULL: none, or nobody is told */
+    void *listener;     /* borrowed */
+    double from, flops; /* be->flops at the beginning; operations expected from then on */
+} vj_work;
+
 /** Add a launch of `op` that began at `began_s` to the account of the present phase. */
 void vj_account(vj_backend *be, vj_op op, double began_s);
 
@@ -226,6 +233,7 @@ struct vj_backend {
     int local_rank;    /* chooses the device: number local_rank modulo the number of devices */
     vj_status failure; /* the first failure since vj_sync() */
     double flops;
+    vj_work work;
     vj_accounts accounts;
     vj_memory_block *blocks; /* owned */
     int64_t bytes;

@@ -254,6 +254,17 @@ void vj_event_record_again(vj_backend *be, vj_event *event);
 /** Floating-point operations of matrix products (2 per multiply-add) asked for so far. */
 double vj_backend_flops(const vj_backend *be);
 
+/**
+ * Begin a piece of work of about `flops` operations, counted as vj_backend_flops() does, and end it. In between, after
+ * each kernel, `tell` gets the share of them that is done, from 0 to 1, and the time (vj_now()): so a program can say
+ * how far a batch or microbatch is that takes minutes. It costs no more than the call: the clock is read for each
+ * kernel anyway. `tell` is not called on an asynchronous device, where a kernel has not run when its call returns; nor
+ * if it is NULL. One piece at a time.
+ */
+typedef void vj_work_tell(void *listener, double share, double now_s);
+void vj_work_begin(vj_backend *be, double flops, vj_work_tell *tell, void *listener);
+void vj_work_end(vj_backend *be);
+
 /* ------------------------------------------------------------------------------------------------ where time goes */
 
 /* The parts of a training step. The model and the trainer call vj_phase_enter() when one begins. */

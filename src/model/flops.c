@@ -27,3 +27,23 @@ double vj_step_flops(const vj_network *net, const vj_mask_lists *lists)
     }
     return (target + 3.0 * trained) / (net->tensor ? net->tensor->size : 1);
 }
+
+double vj_recomputed_flops(const vj_stack *s, double n, vj_recompute recompute)
+{
+    const double D = s->width, H = s->hidden, attention = n * (6.0 * D * D + 4.0 * n * D);
+    if (recompute == VJ_RECOMPUTE_NONE) return 0;
+    return s->depth * (attention + (recompute == VJ_RECOMPUTE_BLOCK ? n * (2.0 * D * D + 2.0 * D * H) : 0));
+}
+
+double vj_step_work(const vj_network *net, const vj_mask_lists *lists, vj_recompute recompute)
+{
+    const vj_stack *const stacks[] = {&net->encoder, &net->predictor};
+    const double pixels = 2.0 * net->tokens * (double)net->patch_values * net->shape.width;
+    double more = -(double)lists->clips * pixels;
+    for (int64_t i = 0; i < lists->masks * lists->clips; i++)
+        for (int k = 0; k < 2; k++) {
+            const double n = lists->contexts[i] + (k == 1 ? (double)lists->targets[i] : 0);
+            more += 2.0 * stacks[k]->depth * n * n * stacks[k]->width + vj_recomputed_flops(stacks[k], n, recompute);
+        }
+    return vj_step_flops(net, lists) + more / (net->tensor ? net->tensor->size : 1);
+}

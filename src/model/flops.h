@@ -22,4 +22,15 @@ double vj_encoder_flops(const vj_network *net);
  */
 double vj_step_flops(const vj_network *net, const vj_mask_lists *lists);
 
+/** The operations that the backward pass repeats in the blocks of a stack for a sequence of n tokens, counted as above.
+ */
+double vj_recomputed_flops(const vj_stack *stack, double n, vj_recompute recompute);
+
+/**
+ * The operations of the same microbatch as vj_backend_flops() counts them: with recomputation, with the attention
+ * scores that the backward pass computes again, and without the gradient of the pixels. Exact on a rank without a
+ * tensor group. To tell which part of a microbatch is done.
+ */
+double vj_step_work(const vj_network *net, const vj_mask_lists *lists, vj_recompute recompute);
+
 #endif

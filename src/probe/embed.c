@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/progress.h"
 #include "features/features.h"
 #include "parallel/parallel.h"
 #include "probe/frozen.h"
@@ -26,6 +27,9 @@ typedef struct {
     uint64_t *sums;                 /* [batch] checksums of the clips */
     float *normed;                  /* device: [batch * tokens, D] */
     uint64_t failed[VJ_MAX_LABELS]; /* number of omitted clips that have each label */
+    int64_t mine, done, present;    /* clips of this rank: all, before the present batch, in it */
+    vj_progress_line line;
+    double waited_s;
 } vj_embedding;
 
 static vj_status open_encoder(vj_embedding *e)
@@ -71,12 +75,27 @@ static vj_status check_finite(const vj_embedding *e, const vj_batch *batch)
     return VJ_OK;
 }
 
+/* For vj_work_begin(): `share` of the present batch is encoded. */
+static void log_progress(void *embedding, double share, double now_s)
+{
+    vj_embedding *e = embedding;
+    const double done = (double)e->done + share * (double)e->present, spent_s = now_s - e->line.began_s,
+                 rate = done / spent_s;
+    if (done <= 0.0 || !vj_progress_line_is_due_in_batch(&e->line, share, now_s)) return;
+    char left[32];
+    vj_log("embed: %3.0f %% of %lld clips, %.3g clips/s, %.0f %% of the time waiting for clips, %s left",
+           100.0 * done / (double)e->mine, (long long)e->frozen.n, rate * e->frozen.size, 100.0 * e->waited_s / spent_s,
+           vj_duration(((double)e->mine - done) / rate, left));
+}
+
 /* Encode one batch, and write its features to the file's rows from `first` on. */
 static vj_status encode(vj_embedding *e, const vj_batch *batch, int64_t first)
 {
     const int average = e->request->keep == VJ_POOL_AVERAGE;
     const int64_t count = batch->count, rows = count * e->tokens;
+    vj_work_begin(e->frozen.be, vj_frozen_flops(&e->frozen, count), log_progress, e);
     const float *features = vj_frozen_encode(&e->frozen, 0, batch);
+    vj_work_end(e->frozen.be);
     VJ_TRY(vj_encoder_download(e->encoder, e->features, count));
     VJ_TRY(check_finite(e, batch));
     vj_layernorm_forward(e->frozen.be, vj_f32(e->normed), NULL, NULL, features, NULL, NULL, rows, e->D, TARGET_EPS);
@@ -85,15 +104,6 @@ static vj_status encode(vj_embedding *e, const vj_batch *batch, int64_t first)
     for (int64_t i = 0; i < count; i++) e->sums[i] = vj_clips_checksum(e->frozen.clips, batch->clips[i]);
     return vj_features_write(e->writer, first, count, average ? e->pooled : e->features, batch->labels, batch->clips,
                              e->sums);
-}
-
-static void log_progress(const vj_embedding *e, int64_t done, int64_t mine, double start, double waited_s)
-{
-    const double spent_s = vj_now() - start, rate = (double)done / spent_s;
-    char left[32];
-    vj_log("embed: %3.0f %% of %lld clips, %.0f clips/s, %.0f %% of the time waiting for clips, %s left",
-           100.0 * (double)done / (double)mine, (long long)e->frozen.n, rate * e->frozen.size,
-           100.0 * waited_s / spent_s, vj_duration((double)(mine - done) / rate, left));
 }
 
 /* After this many batches the ranks tell each other of damage, so that none encodes for long what will not be used. */
@@ -108,22 +118,28 @@ static vj_status encode_mine(vj_embedding *e, int *searching)
     const int64_t batches = (first_count + f->batch - 1) / f->batch; /* of rank 0, which has the most */
     vj_split(f->n, f->size, f->rank, &begin, &end);
     VJ_TRY(vj_frozen_start(f, begin, end));
-    double start = vj_now(), said = start, wait_s, waited_s = 0.0;
+    double wait_s;
+    e->mine = end - begin;
+    e->done = e->present = 0;
+    e->line = vj_progress_line_begin();
+    e->waited_s = 0.0;
     *searching = 0;
     for (int64_t b = 0, first = begin; b < batches; b++) {
         vj_batch batch = {0};
         if (first < end) {
             VJ_TRY(vj_frozen_next(f, &batch, &wait_s));
+            e->waited_s += wait_s;
+            e->present = batch.count;
             if (f->damaged_count > 0) *searching = 1;
             if (!*searching) VJ_TRY(encode(e, &batch, first));
             first += batch.count;
-            waited_s += wait_s;
+            e->done = first - begin;
+            e->present = 0;
         }
         if (b % BATCHES_BETWEEN == BATCHES_BETWEEN - 1 || b == batches - 1)
             MPI_Allreduce(MPI_IN_PLACE, searching, 1, MPI_INT, MPI_MAX, f->comm);
-        if (vj_now() - said < 5.0 && b < batches - 1) continue;
-        said = vj_now();
-        log_progress(e, first - begin, end - begin, start, waited_s);
+        if (b == batches - 1) e->line.logged_s = -INFINITY; /* always say that it is done */
+        log_progress(e, 0.0, vj_now());
     }
     return vj_sync(f->be);
 }

@@ -373,13 +373,18 @@ const float *vj_frozen_encode(vj_frozen *f, int i, const vj_batch *batch)
     return run_shared(f, &o);
 }
 
+double vj_frozen_flops(const vj_frozen *f, int64_t clips)
+{
+    return (double)(clips * f->count) * vj_encoder_flops(&f->encoder[0]->net) / (f->tensor ? f->tensor->size : 1);
+}
+
 void vj_frozen_log_time(const vj_frozen *f, const char *what, int64_t clips)
 {
-    char least[32];
+    char time[32];
     const double flops = (double)(clips * f->count) * vj_encoder_flops(&f->encoder[0]->net);
     if (f->products.gflops > 0.0)
         vj_log("%s about %s in products alone", what,
-               vj_duration(1e-9 * flops / (f->products.gflops * f->size), least));
+               vj_duration(1e-9 * flops / (f->products.gflops * f->size), time));
 }
 
 vj_status vj_frozen_follow(vj_frozen *f)

@@ -100,6 +100,9 @@ vj_status vj_frozen_leave_out(vj_frozen *frozen, int64_t *count, uint64_t *faile
  * first failure of one of them.
  */
 const float *vj_frozen_encode(vj_frozen *frozen, int i, const vj_batch *batch);
+/** Return the operations of this rank, as vj_backend_flops() counts them, to encode `clips` clips by all encoders: for
+ * vj_work_begin(). */
+double vj_frozen_flops(const vj_frozen *frozen, int64_t clips);
 /**
  * Log "WHAT about 3.5 minutes in products alone": what all ranks together need to encode `clips` clips by all encoders,
  * if only matrix products took time. Logs nothing if products were not timed. Not collective.

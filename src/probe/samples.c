@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/progress.h"
 #include "parallel/parallel.h"
 
 /* Copy labels from rows for clips to rows for tasks. */
@@ -68,11 +69,18 @@ int64_t vj_samples_labelled(const vj_samples *s, int label)
     return n;
 }
 
+static void log_reading(const vj_samples *s, vj_progress_line *line, int64_t done)
+{
+    vj_progress_line_log(line, "probe: features read for their statistics", (double)done / (double)s->count, vj_now());
+}
+
 static vj_status compute_statistics(vj_samples *s, vj_backend *be, float *x, int64_t slab)
 {
+    vj_progress_line line = vj_progress_line_begin();
     for (int64_t i = 0; i < s->count; i += slab) {
         const int64_t n = s->count - i < slab ? s->count - i : slab;
         VJ_TRY(vj_features_read_rows(s->store, i, n, x));
+        log_reading(s, &line, i + n);
         vj_layernorm_forward(be, vj_f32(x), s->mean + i * s->tokens, s->rstd + i * s->tokens, x, NULL, NULL,
                              n * s->tokens, s->D, VJ_PROBE_EPS);
     }
@@ -81,9 +89,11 @@ static vj_status compute_statistics(vj_samples *s, vj_backend *be, float *x, int
 
 static vj_status compute_means(vj_samples *s, float *x, int64_t slab)
 {
+    vj_progress_line line = vj_progress_line_begin();
     for (int64_t i = 0; i < s->count; i += slab) {
         const int64_t n = s->count - i < slab ? s->count - i : slab;
         VJ_TRY(vj_features_read_rows(s->store, i, n, x));
+        log_reading(s, &line, i + n);
         vj_host_mean_tokens(s->pooled + i * s->D, x, n, s->tokens, s->D);
     }
     return VJ_OK;

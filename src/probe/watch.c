@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/progress.h"
 #include "parallel/parallel.h"
 #include "probe/frozen.h"
 #include "probe/probe.h"
@@ -18,10 +19,12 @@ typedef struct {
     int64_t train;       /* the first `train` of the frozen.n chosen clips are for training */
     int classes, D;
     int64_t tokens;
-    int64_t first, last; /* chosen clips that this rank encodes */
-    int32_t *labels;     /* [n] of the chosen clips */
-    float *features;     /* [rank 0: n; else last - first, tokens, D]; NULL without the attentive probe */
-    float *pooled;       /* the same clips, [.., D] */
+    int64_t first, last;      /* chosen clips that this rank encodes */
+    int64_t encoded, present; /* of these: before the present batch, in it */
+    vj_progress_line line;
+    int32_t *labels; /* [n] of the chosen clips */
+    float *features; /* [rank 0: n; else last - first, tokens, D]; NULL without the attentive probe */
+    float *pooled;   /* the same clips, [.., D] */
 } watch;
 
 /* ------------------------------------------------------------------------------------------------ opening */
@@ -210,6 +213,14 @@ static void normalise(float *x, int64_t rows, int D, int threads)
     }
 }
 
+/* For vj_work_begin(): `share` of the present batch is encoded. */
+static void log_progress(void *user, double share, double now_s)
+{
+    watch *w = user;
+    const double done = (double)w->encoded + share * (double)w->present;
+    vj_progress_line_log(&w->line, "watch: clips encoded", done / (double)(w->last - w->first), now_s);
+}
+
 static vj_status encode_batch(watch *w, int64_t row, float *tokens)
 {
     vj_frozen *f = &w->frozen;
@@ -218,7 +229,11 @@ static vj_status encode_batch(watch *w, int64_t row, float *tokens)
     const int64_t clip = w->tokens * w->D;
     VJ_TRY(vj_frozen_next(f, &batch, &wait_s));
     vj_phase_enter(f->be, VJ_PHASE_TARGET); /* tells the watchdog that there is progress */
+    w->encoded = row;
+    w->present = batch.count;
+    vj_work_begin(f->be, vj_frozen_flops(f, batch.count), log_progress, w);
     (void)vj_frozen_encode(f, 0, &batch);
+    vj_work_end(f->be);
     vj_phase_enter(f->be, VJ_PHASE_OTHER);
     VJ_TRY(vj_encoder_download(f->encoder[0], tokens, batch.count));
     vj_host_mean_tokens(w->pooled + row * w->D, tokens, batch.count, w->tokens, w->D);
@@ -235,6 +250,7 @@ static vj_status encode(watch *w)
     if (w->first == w->last) return VJ_OK;
     float *tokens = vj_calloc(f->batch * w->tokens * w->D, sizeof *tokens);
     if (!tokens) return vj_raise(VJ_ERR_MEMORY, "no memory for the tokens of %lld clips", (long long)f->batch);
+    w->line = vj_progress_line_begin();
     vj_status status = vj_frozen_start(f, w->first, w->last);
     for (int64_t row = 0; row < w->last - w->first && status == VJ_OK; row += f->batch)
         status = encode_batch(w, row, tokens);
@@ -329,11 +345,18 @@ vj_status vj_watch_knn(double *top1, const float *samples, const int32_t *sample
     return VJ_OK;
 }
 
+/* For vj_probe_choice.progress. */
+static void log_fit(void *line, double share)
+{
+    vj_progress_line_log(line, "watch: attentive probe trained", share, vj_now());
+}
+
 static vj_status fit_probe(const watch *w, double *top1)
 {
     const vj_config *c = w->config;
     const int64_t n = w->train, m = w->frozen.n - n;
     int64_t *chosen = vj_calloc(n, sizeof *chosen), chosen_count = 0;
+    vj_progress_line line = vj_progress_line_begin();
     if (!chosen) return vj_raise(VJ_ERR_MEMORY, "no memory for the watch's probe");
     for (int64_t i = 0; i < n; i++)
         if (w->labels[i] >= 0) chosen[chosen_count++] = i;
@@ -347,7 +370,9 @@ static vj_status fit_probe(const watch *w, double *top1)
                                     .share = 100.0,
                                     .seed = (uint64_t)c->run.seed,
                                     .chosen = chosen,
-                                    .chosen_count = chosen_count};
+                                    .chosen_count = chosen_count,
+                                    .progress = log_fit,
+                                    .listener = &line};
     const vj_probe_data train = {.count = n,
                                  .tokens = w->tokens,
                                  .D = w->D,

@@ -71,6 +71,8 @@ static const vj_program program = {
         "views of\n"
         "three epochs, with what was done to them, then the test views.\n"
         "\n"
+        "Standard output is the result; how far long work is, and how long it will take, is said on standard error.\n"
+        "\n"
         "Exit codes: 0 all is well, 1 a file is damaged, differs or cannot be read, 2 wrong command line.\n"
         "\n"
         "Examples:\n"
@@ -301,6 +303,7 @@ int main(int argc, char **argv)
     vj_run run;
     int bad = 0;
     vj_program_begin(&run, &program, argc, argv);
+    vj_log_aside(); /* lines about progress: standard output is the result */
     vj_status status = inspect(&run, &bad);
     return vj_program_end(&run, status, bad ? VJ_EXIT_FAILED : VJ_EXIT_DONE);
 }

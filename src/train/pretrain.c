@@ -44,7 +44,8 @@ typedef struct {
     vj_ckpt_state state;              /* of the last checkpoint that was begun, or of the start */
     double saved_s;                   /* when that was */
     int save_is_due;
-    bool training; /* history.csv says that the run has started */
+    bool training;       /* history.csv says that the run has started */
+    vj_step_needs needs; /* of the first step */
 } pretrainer;
 
 int64_t vj_pretrain_steps(const vj_config *c)
@@ -230,6 +231,15 @@ static vj_status load(pretrainer *t, const char *path)
     return status;
 }
 
+/* Log how long the run will take, before the weights are drawn and memory is touched, which takes a while for a large
+ * model. */
+static vj_status forecast(pretrainer *t)
+{
+    VJ_TRY(vj_step_count_needs(t->step, samples_after(t, t->state.step) / t->config->train.batch, &t->needs));
+    vj_run_log_forecast(&t->record, &t->needs, t->state.step);
+    return VJ_OK;
+}
+
 /* Resume from the newest checkpoint, or start. */
 static vj_status resume(pretrainer *t)
 {
@@ -237,11 +247,13 @@ static vj_status resume(pretrainer *t)
     char path[VJ_PATH];
     VJ_TRY(vj_ckpt_latest(c->run.dir, path, t->comm));
     if (path[0] == '\0') {
-        vj_model_init_weights(t->step->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
         vj_log("starting from scratch: %s has no checkpoint", c->run.dir);
+        VJ_TRY(forecast(t));
+        vj_model_init_weights(t->step->model, (vj_init)c->model.init, c->predictor.zero_init_mask_tokens, c->run.seed);
     } else {
         VJ_TRY(load(t, path));
         vj_log("resuming from %s: %lld of %lld steps are done", path, (long long)t->state.step, (long long)t->steps);
+        VJ_TRY(forecast(t));
     }
     return vj_sync(t->step->be);
 }
@@ -321,7 +333,7 @@ static vj_status open_everything(pretrainer *t)
     snprintf(c->train.products, sizeof c->train.products, "%s", vj_backend_products(t->step->be));
     t->step->requests = vj_stop_requests();
     t->record = (vj_run_log){.config = c, .step = t->step, .steps = t->steps};
-    if (t->rank == 0) t->step->progress = vj_run_log_microbatch, t->step->listener = &t->record;
+    if (t->rank == 0) t->step->progress = vj_run_log_progress, t->step->listener = &t->record;
     t->health = (vj_health){.config = c};
     t->state.seed = c->run.seed;
     t->state.store_fingerprint = vj_clips_fingerprint(t->clips);
@@ -335,9 +347,7 @@ static vj_status open_everything(pretrainer *t)
 /* Everything that the first step needs. */
 static vj_status begin(pretrainer *t)
 {
-    vj_step_needs needs;
-    VJ_TRY(vj_step_touch(t->step, samples_after(t, t->state.step) / t->config->train.batch, &needs));
-    vj_run_log_forecast(&t->record, &needs, t->state.step);
+    VJ_TRY(vj_step_touch(t->step, &t->needs));
     VJ_TRY(start_loader(t));
     t->saved_s = vj_now();
     vj_watchdog_enter(t->watchdog, VJ_AT_RECORD, t->state.step);

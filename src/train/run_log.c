@@ -3,12 +3,6 @@
 
 #include <math.h>
 
-/*
- * After so many seconds without a line one is printed, whatever log.print_every is: the first line of the run, within
- * its first step or after a step, and the later ones.
- */
-enum { QUIET_AT_FIRST = 20, QUIET = 60 };
-
 /* Warn if the warm-up takes the whole schedule: the settings are probably those of a longer run. */
 static void warn_of_warmup(const vj_config *config)
 {
@@ -62,17 +56,19 @@ void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, i
 
 /* ------------------------------------------------------------------------------------------------ each step */
 
-void vj_run_log_microbatch(void *listener, int64_t number, int64_t done, int64_t all)
+void vj_run_log_progress(void *listener, int64_t number, double done, int64_t all, double now_s)
 {
     vj_run_log *record = listener;
-    const double now = vj_now();
-    char each[32];
-    if (record->config->log.print_every <= 0 || number != record->begin_step || done == all ||
-        now - record->logged_s < QUIET_AT_FIRST)
+    char which[64] = "", step_text[32], run_text[32];
+    const double share = done / (double)all;
+    if (record->config->log.print_every <= 0 || number != record->begin_step || share <= 0.0 || share >= 1.0 ||
+        !vj_progress_line_is_due(&record->line, now_s))
         return;
-    record->logged_s = now;
-    vj_log("step %lld/%lld: microbatch %lld of %lld, about %s a step", (long long)number + 1, (long long)record->steps,
-           (long long)done, (long long)all, vj_duration((now - record->begin_s) / (double)done * (double)all, each));
+    if (all > 1) snprintf(which, sizeof which, "microbatch %lld of %lld, ", (long long)done + 1, (long long)all);
+    const double each = (now_s - record->line.began_s) / share;
+    vj_log("step %lld/%lld: %s%.0f %% of the step done, about %s a step; the %lld steps to go, about %s",
+           (long long)number + 1, (long long)record->steps, which, 100.0 * share, vj_duration(each, step_text),
+           (long long)(record->steps - number), vj_duration(each * (double)(record->steps - number), run_text));
 }
 
 static vj_status write_row(vj_run_log *record, int64_t step, int64_t samples, int64_t skipped, const vj_step_report *r)
@@ -130,12 +126,11 @@ static void say(vj_run_log *record, int64_t step, const vj_step_report *r)
     if (isfinite(r->spread.effective_rank)) record->last_rank = r->spread.effective_rank;
     if (isfinite(record->last_rank)) snprintf(rank_text, sizeof rank_text, "%.1f", record->last_rank);
     if (c->log.print_every <= 0) return;
-    const double now = vj_now(), quiet = record->logged_s > record->begin_s ? QUIET : QUIET_AT_FIRST;
-    const bool due =
-        (step + 1) % c->log.print_every == 0 || step + 1 == record->steps || now - record->logged_s > quiet;
-    if (!due) return;
-    record->logged_s = now;
-    const double each = (now - record->begin_s) / (double)(step + 1 - record->begin_step);
+    const double now = vj_now();
+    const bool due = vj_progress_line_is_due(&record->line, now);
+    if (!due && (step + 1) % c->log.print_every != 0 && step + 1 != record->steps) return;
+    record->line.logged_s = now;
+    const double each = (now - record->line.began_s) / (double)(step + 1 - record->begin_step);
     const int64_t left = (int64_t)(each * (double)(record->steps - step - 1));
     vj_log("step %lld/%lld  loss %.4f  rank %s  lr %.2e  |g| %.3f %.3f  %.1f clips/s  wait %.1f %%  ETA "
            "%lld:%02lld:%02lld",
@@ -148,7 +143,7 @@ static void say(vj_run_log *record, int64_t step, const vj_step_report *r)
 
 vj_status vj_run_log_open(vj_run_log *record, int64_t step)
 {
-    record->begin_s = record->logged_s = vj_now();
+    record->line = vj_progress_line_begin();
     record->begin_step = step;
     record->last_rank = NAN;
     return record->step->layout.rank == 0 ? vj_metrics_open(&record->metrics, record->config->run.dir, step) : VJ_OK;
@@ -179,6 +174,6 @@ void vj_run_log_done(const vj_run_log *record)
 {
     char spent[32];
     vj_log("done: %lld steps in %s, peak memory of a rank %.0f MiB, at most %.0f MiB of it activations",
-           (long long)(record->steps - record->begin_step), vj_duration(vj_now() - record->begin_s, spent),
+           (long long)(record->steps - record->begin_step), vj_duration(vj_now() - record->line.began_s, spent),
            (double)vj_peak_bytes() / 1048576.0, (double)record->step->model->used_bytes / 1048576.0);
 }

@@ -5,6 +5,7 @@
 #ifndef VJ_TRAIN_RUN_LOG_H
 #define VJ_TRAIN_RUN_LOG_H
 
+#include "base/progress.h"
 #include "clips/clips.h"
 #include "train/metrics.h"
 #include "train/saver.h"
@@ -17,9 +18,8 @@ typedef struct {
     vj_metrics *metrics;     /* rank 0. Owned */
     int64_t steps;           /* of the whole run */
     int64_t begin_step;      /* updates done when the clock was started */
-    double begin_s;
-    double logged_s;  /* when the last line about a step was logged */
-    double last_rank; /* effective rank when it was last measured; NaN: not yet */
+    vj_progress_line line;   /* lines about steps; it began when the clock was started */
+    double last_rank;        /* effective rank when it was last measured; NaN: not yet */
     int rank_is_low;
 } vj_run_log;
 
@@ -31,10 +31,10 @@ void vj_run_log_header(const vj_run_log *record, const vj_clips *clips);
  */
 void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, int64_t step);
 /**
- * To be used as vj_step.progress: logs a line every 20 seconds, because the first step of a large model may take
- * minutes. Not collective.
+ * To be used as vj_step.progress: in the first step logs how far it is and how long a step takes, when a line is due
+ * (base/progress.h), because the first microbatch of a large model may take minutes. Not collective.
  */
-void vj_run_log_microbatch(void *record, int64_t number, int64_t done, int64_t all);
+void vj_run_log_progress(void *record, int64_t number, double done, int64_t all, double now_s);
 
 /** Open the metrics after step `step` (vj_metrics_open()) and start the clock. Close with vj_run_log_close(). Not
  * collective. */

@@ -78,7 +78,7 @@ void vj_step_close(vj_step *s)
     free(s);
 }
 
-vj_status vj_step_touch(vj_step *s, int64_t number, vj_step_needs *needs)
+vj_status vj_step_count_needs(vj_step *s, int64_t number, vj_step_needs *needs)
 {
     const int64_t clips = s->config->train.microbatch;
     *needs = (vj_step_needs){.microbatches = (s->last - s->first) / clips};
@@ -90,6 +90,11 @@ vj_status vj_step_touch(vj_step *s, int64_t number, vj_step_needs *needs)
         if (bytes > needs->activation_bytes) needs->activation_bytes = bytes;
         needs->flops += vj_step_flops(&s->model->net, &s->lists);
     }
+    return VJ_OK;
+}
+
+vj_status vj_step_touch(vj_step *s, const vj_step_needs *needs)
+{
     VJ_TRY(vj_model_touch(s->model, needs->activation_bytes));
     return vj_sync(s->be);
 }
@@ -169,6 +174,13 @@ static void begin_report(const vj_step *s, int64_t step, vj_step_report *r)
                           .wait_s = r->wait_s};
 }
 
+/* For vj_work_begin(). */
+static void tell_progress(void *step, double share, double now_s)
+{
+    const vj_step *s = step;
+    s->progress(s->listener, s->number, (double)s->microbatch + share, s->microbatches, now_s);
+}
+
 /*
  * Draw the masks of the microbatch that begins at clip `at` of the batch, and run it: target encoder, context encoder,
  * predictor, loss, backward pass.
@@ -179,10 +191,16 @@ static vj_status run_microbatch(vj_step *s, int64_t step, const vj_batch *batch,
     const int64_t clips = c->train.microbatch, number = at / clips;
     const vj_input all = {batch->pixels, batch->frames, batch->views, c->data.mean, c->data.std};
     const vj_input input = vj_input_from(&all, at, &s->model->net.shape);
+    s->number = step;
+    s->microbatch = number;
+    s->microbatches = batch->count / clips;
     vj_phase_enter(s->be, VJ_PHASE_DATA);
     VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, batch->step, batch->first + at, clips));
     const bool adds = vj_optimizer_before(s->optimizer);
+    if (s->progress)
+        vj_work_begin(s->be, vj_step_work(&s->model->net, &s->lists, s->model->settings.recompute), tell_progress, s);
     VJ_TRY(vj_model_microbatch(s->model, &input, &s->lists, c->train.batch, adds));
+    vj_work_end(s->be);
     vj_optimizer_after(s->optimizer);
     if (s->optimizer->reproducible)
         vj_model_download_losses(s->model, s->downloaded_losses + number * (s->model->bounds.masks + 1));
@@ -193,7 +211,7 @@ static vj_status run_microbatch(vj_step *s, int64_t step, const vj_batch *batch,
         const bool covariance = c->log.rank_every > 0 && (step + 1) % c->log.rank_every == 0;
         vj_spectrum_add(s->spectrum, s->model->target, clips * s->model->net.tokens, covariance);
     }
-    if (s->progress) s->progress(s->listener, step, number + 1, batch->count / clips);
+    if (s->progress) tell_progress(s, 1.0, vj_now());
     return VJ_OK;
 }
 

@@ -35,11 +35,12 @@ typedef struct {
         downloaded_losses; /* [microbatches, masks + 1] written by the device; only the first row unless reproducible */
     vj_schedule schedule;
     double reported_comm_s, reported_backward_s; /* communication time up to the last report */
-    /* Called after each microbatch of step `number` (from 0): `done` of this rank's `all` are done. NULL: not called.
-     */
-    void (*progress)(void *listener, int64_t number, int64_t done, int64_t all);
+    /* Told while step `number` (from 0) is computed: at the time now_s, `done` of this rank's `all` microbatches are
+     * done, with the part of the present one if the device is not asynchronous. NULL: nobody is told. */
+    void (*progress)(void *listener, int64_t number, double done, int64_t all, double now_s);
     void *listener;
-    const volatile sig_atomic_t *requests; /* borrowed, [VJ_REQUESTS]: requests to this rank (stop.h); NULL: none */
+    int64_t number, microbatch, microbatches; /* for progress: the present step and microbatch, number of the latter */
+    const volatile sig_atomic_t *requests;    /* borrowed, [VJ_REQUESTS]: requests to this rank (stop.h); NULL: none */
 } vj_step;
 
 /* Results of one step. Losses are of the global batch; times are those of the slowest rank. */
@@ -73,8 +74,10 @@ typedef struct {
     double flops; /* by the published formula (model/flops.h) */
 } vj_step_needs;
 
-/** Compute what the masks of batch `number` need, and touch that memory (vj_model_touch()). Not collective. */
-vj_status vj_step_touch(vj_step *step, int64_t number, vj_step_needs *needs);
+/** Compute what the masks of batch `number` need. Not collective. */
+vj_status vj_step_count_needs(vj_step *step, int64_t number, vj_step_needs *needs);
+/** Touch that memory (vj_model_touch()), which takes a while for many GiB. Not collective. */
+vj_status vj_step_touch(vj_step *step, const vj_step_needs *needs);
 
 /**
  * Do one step on this rank's part of a batch. `number` (from 0): its place in the schedules; the masks depend on the

@@ -2,7 +2,8 @@
  * Tests lanes on the emulated GPU. A snapshot for a checkpoint has the state of its time although the next update is
  * called before it is copied, if the update waits for the snapshot's event. Without the wait it has what the update
  * wrote, so that such an error is found. Frames of a microbatch are copied while kernels of the previous one still
- * wait. However many phases, terms of moments and downloads a step has, nothing waits before its end.
+ * wait. However many phases, terms of moments and downloads a step has, nothing waits before its end. A launch counts
+ * as no progress.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -152,13 +153,31 @@ static void many_phases_and_terms_need_no_wait(void **state)
     vj_backend_close(be);
 }
 
+static void never(void *listener, double share, double now_s)
+{
+    (void)listener;
+    fail_msg("%g of the work is done at %g s, which cannot be known", share, now_s);
+}
+
+/* A kernel has not run when its call returns, so nothing is told of progress (vj_work_begin()). */
+static void a_launch_is_no_progress(void **state)
+{
+    (void)state;
+    vj_backend *be = open_device();
+    float *x = vj_device_alloc(be, N * (int64_t)sizeof *x);
+    vj_work_begin(be, 1.0, never, NULL);
+    vj_fill(be, x, 1.0f, N);
+    vj_work_end(be);
+    assert_int_equal(vj_sync(be), VJ_OK);
+    vj_backend_close(be);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_update_waits_for_the_snapshot),
-        cmocka_unit_test(an_own_event_outlives_a_wait),
-        cmocka_unit_test(frames_travel_beside_kernels),
-        cmocka_unit_test(many_phases_and_terms_need_no_wait),
+        cmocka_unit_test(an_update_waits_for_the_snapshot), cmocka_unit_test(an_own_event_outlives_a_wait),
+        cmocka_unit_test(frames_travel_beside_kernels),     cmocka_unit_test(many_phases_and_terms_need_no_wait),
+        cmocka_unit_test(a_launch_is_no_progress),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "model/flops.h"
 #include "model/model.h"
 
 enum { CLIPS = 3, MASKS = 2, FRAMES = 4, SIDE = 24 };
@@ -397,6 +398,47 @@ static void bf16_is_close(void **state)
 }
 
 /* Return the bytes that a stack of `depth` blocks keeps for its backward pass. */
+/* What was told of a microbatch. */
+typedef struct {
+    double share, least; /* the last one; the least step between two */
+    int told;
+} told_work;
+
+static void hear(void *user, double share, double now_s)
+{
+    told_work *t = user;
+    assert_true(now_s <= vj_now());
+    t->least = fmin(t->least, share - t->share);
+    t->share = share;
+    t->told++;
+}
+
+/* The share of a microbatch that is done rises to 1: vj_step_work() counts what the backend counts. */
+static void a_microbatch_tells_how_far_it_is(void **state)
+{
+    (void)state;
+    const vj_recompute recompute[] = {VJ_RECOMPUTE_NONE, VJ_RECOMPUTE_ATTENTION, VJ_RECOMPUTE_BLOCK};
+    for (int r = 0; r < 3; r++)
+        for (int pixel = 0; pixel < 2; pixel++) {
+            vj_shape shape = feature_shape;
+            fixture f;
+            told_work told = {0};
+            if (pixel) shape.objective = VJ_OBJECTIVE_PIXEL;
+            open_fixture(&f, &shape, (vj_objective_settings){.loss_exp = 1, .recompute = recompute[r]});
+            const double work = vj_step_work(&f.model->net, &f.lists, recompute[r]), before = vj_backend_flops(f.be);
+            vj_work_begin(f.be, work, hear, &told);
+            whole(&f);
+            vj_work_end(f.be);
+            assert_true(vj_backend_flops(f.be) - before == work);
+            assert_true(told.share == 1.0 && told.least == 0.0);
+            const int heard = told.told; /* each kernel tells */
+            assert_true(heard > 2 * 2 * 10);
+            whole(&f);
+            assert_int_equal(told.told, heard);
+            close_fixture(&f);
+        }
+}
+
 static int64_t kept_bytes(int depth, int width, int heads, vj_type type, vj_recompute recompute, int64_t rows,
                           vj_tensor *tensor)
 {
@@ -605,6 +647,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_hook_tells_what_is_final),
         cmocka_unit_test(recomputed_blocks_give_the_same_bits),
         cmocka_unit_test(shared_memory_changes_no_bits),
+        cmocka_unit_test(a_microbatch_tells_how_far_it_is),
         cmocka_unit_test(bf16_is_close),
         cmocka_unit_test(kept_memory_is_as_stated),
         cmocka_unit_test(own_rows_are_all_rows),

@@ -319,7 +319,10 @@ static void work_is_counted(void **state)
     set("train.recompute=block");
     assert_int_equal(vj_train_work_count(&again, &config, &pack), VJ_OK);
     same(again.clip_flops, w.clip_flops);
-    same(again.clip_work_flops, w.clip_flops + blocks);
+    /* The last product of a block, the second of its MLP, is not repeated: the backward pass does not read its result.
+     */
+    const double last = 24 * (n[0] + n[1]) * 8 * D * D + 12 * 2 * 1568 * 8 * P * P;
+    same(again.clip_work_flops, w.clip_flops + blocks - last);
     set("checkpoint.every=700");
     assert_int_equal(vj_train_work_count(&again, &config, &pack), VJ_OK);
     assert_int_equal(again.checkpoints, 90000 / 700 + 1); /* and one at the end */

@@ -75,6 +75,9 @@ void vj_decoders_stop(vj_decoders *decoders);
 /** Return the number of idle workers. */
 int vj_decoders_idle(const vj_decoders *decoders);
 
+/** Return the sum of the parts that are done of the files that workers have. */
+double vj_decoders_so_far(const vj_decoders *decoders);
+
 /** Give a file to an idle worker; there must be one. job->path is not kept after the return. */
 vj_status vj_decoders_submit(vj_decoders *decoders, const vj_decode_job *job);
 

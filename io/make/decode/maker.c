@@ -58,6 +58,9 @@ struct vj_maker {
     int height, width; /* of the file's clips; 0: no clip has begun yet */
     /* number of windows; number of those left out because too many of their frames are damaged */
     int windows, left_out;
+    void (*tell)(double so_far); /* vj_maker_run() */
+    double told_s;               /* when it was called last */
+    int count;                   /* of `times` */
 };
 
 vj_status vj_maker_create(vj_maker **maker, const vj_decode_settings *settings)
@@ -313,6 +316,11 @@ static vj_video_verdict take_picture(void *user, int k, const vj_picture *pictur
 {
     vj_maker *m = user;
     const purpose *p = &m->purposes[k];
+    const double now_s = vj_now();
+    if (now_s - m->told_s >= 1.0) {
+        m->told_s = now_s;
+        m->tell((double)(k + 1) / m->count);
+    }
     return p->window == LOOK ? vj_phash_add(&m->look, &m->cells, p->number, picture) : add_frame(m, p, picture);
 }
 
@@ -331,9 +339,9 @@ static vj_video_verdict make(vj_maker *m, const vj_decode_order *order, int fd, 
                                order->end_s);
     reply->frames = end - first;
     int windows = order->windows > 0 ? choose_windows(m, order->source, order->windows, end - first) : 0;
-    int count = list_times(m, windows, first, end, s->looks || windows == 0);
+    m->count = list_times(m, windows, first, end, s->looks || windows == 0);
     m->memory_bytes = s->windows * (int64_t)sizeof *m->table;
-    verdict = vj_video_show(m->video, m->times, count, take_picture, m);
+    verdict = vj_video_show(m->video, m->times, m->count, take_picture, m);
     for (int w = 0; w < windows; w++) release_frames(m, &m->at_hand[w]); /* clips left unfinished by a failure */
     m->windows = windows;
     if (verdict == VJ_VIDEO_OK && m->left_out > 0 && m->clips == 0) {
@@ -351,9 +359,12 @@ static vj_video_verdict make(vj_maker *m, const vj_decode_order *order, int fd, 
     return VJ_VIDEO_OK;
 }
 
-void vj_maker_run(vj_maker *m, const vj_decode_order *order, int fd, int memory, vj_decode_reply *reply)
+void vj_maker_run(vj_maker *m, const vj_decode_order *order, int fd, int memory, vj_decode_reply *reply,
+                  void (*tell)(double so_far))
 {
     double begin = vj_now();
+    m->tell = tell;
+    m->told_s = begin;
     m->memory = memory;
     m->clips = m->height = m->width = m->left_out = 0;
     m->look = (vj_phash){0};

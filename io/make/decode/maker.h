@@ -12,8 +12,10 @@ void vj_maker_destroy(vj_maker *maker);
 
 /**
  * Read the file `fd`, write its clips into the shared memory `memory` (unmapped again before the return), and fill in
- * the reply, also when the file is refused. Both descriptors are borrowed.
+ * the reply, also when the file is refused. Both descriptors are borrowed. While it decodes, `tell` gets the part of
+ * the file that is done, about once a second.
  */
-void vj_maker_run(vj_maker *maker, const vj_decode_order *order, int fd, int memory, vj_decode_reply *reply);
+void vj_maker_run(vj_maker *maker, const vj_decode_order *order, int fd, int memory, vj_decode_reply *reply,
+                  void (*tell)(double so_far));
 
 #endif

@@ -2,7 +2,8 @@
  * Messages between parent and worker, over one SOCK_SEQPACKET Unix socket, which is the worker's standard input. The
  * worker sends a vj_decode_hello and receives the vj_decode_settings. Then, for each job, it receives a vj_decode_order
  * with two descriptors (the file, and empty shared memory) and sends a vj_decode_reply when the clips are in the shared
- * memory. The parent checks every field of a reply before it uses it.
+ * memory; before, from time to time, replies that only say how far it is. The parent checks every field of a reply
+ * before it uses it.
  */
 #ifndef VJ_DECODE_MESSAGE_H
 #define VJ_DECODE_MESSAGE_H
@@ -29,6 +30,7 @@ typedef struct {
 
 /* The shared memory holds the table vj_decoded_clip [clips], then the records at the offsets given in the table. */
 typedef struct {
+    double so_far; /* 0: the file is done. Else the part of it that is, up to 1, and no other field counts */
     int64_t source;
     int32_t verdict, clips;
     int32_t leaving; /* the worker must be replaced now */

@@ -29,6 +29,7 @@ typedef struct {
     state state;
     int memory;       /* shared memory for the current file; -1: none */
     double began_s;   /* when the file was handed over */
+    double so_far;    /* part of the file that is done, as the worker has told */
     vj_decoded *file; /* what is known of the current file; owned */
 } worker;
 
@@ -54,6 +55,14 @@ int vj_decoders_idle(const vj_decoders *d)
     int idle = 0;
     for (int i = 0; i < d->count; i++) idle += d->worker[i].state == IDLE;
     return idle;
+}
+
+double vj_decoders_so_far(const vj_decoders *d)
+{
+    double sum = 0;
+    for (int i = 0; i < d->count; i++)
+        sum += d->worker[i].state == BUSY ? d->worker[i].so_far : d->worker[i].state == DONE ? 1.0 : 0.0;
+    return sum;
 }
 
 int vj_decoders_process(const vj_decoders *d, int number)
@@ -269,6 +278,7 @@ vj_status vj_decoders_submit(vj_decoders *d, const vj_decode_job *job)
         return status;
     }
     w->file = file;
+    w->so_far = 0.0;
     w->began_s = vj_now();
     w->state = file->verdict == VJ_VIDEO_OK ? BUSY : DONE;
     return VJ_OK;
@@ -382,6 +392,10 @@ static vj_status listen_to(vj_decoders *d, worker *w)
     vj_decode_reply reply;
     int got = vj_message_receive(w->socket, &reply, sizeof reply, NULL, 0);
     if (got == 0) return lose(d, w, ENDED);
+    if (got > 0 && reply.so_far > 0.0) {
+        w->so_far = fmin(reply.so_far, 1.0);
+        return VJ_OK;
+    }
     if (got < 0 || !take_reply(&d->settings, w->file, &reply, w->memory)) return lose(d, w, UNSOUND);
     close(w->memory);
     w->memory = -1;
@@ -430,10 +444,8 @@ vj_status vj_decoders_next(vj_decoders *d, vj_decoded **decoded, double timeout_
         for (int i = 0; i < d->count; i++) {
             worker *w = &d->worker[i];
             if (w->state != BUSY) continue;
-            if (d->poll[i].revents)
-                VJ_TRY(listen_to(d, w));
-            else if (vj_now() >= w->began_s + d->settings.seconds)
-                VJ_TRY(lose(d, w, TOO_SLOW));
+            if (d->poll[i].revents) VJ_TRY(listen_to(d, w));
+            if (w->state == BUSY && vj_now() >= w->began_s + d->settings.seconds) VJ_TRY(lose(d, w, TOO_SLOW));
         }
         if (vj_now() >= until_s) busy = 0;
     }

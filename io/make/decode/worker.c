@@ -19,6 +19,13 @@ static vj_status lost(const char *what)
     return vj_raise(VJ_ERR_IO, "%s the process that started this one", what);
 }
 
+/* For vj_maker_run(). If the parent does not get it, the answer will show why. */
+static void tell(double so_far)
+{
+    const vj_decode_reply reply = {.so_far = so_far};
+    (void)vj_message_send(STDIN_FILENO, &reply, sizeof reply, NULL, 0);
+}
+
 static vj_status serve(vj_maker *maker, const vj_sandbox *sandbox, const vj_decode_settings *settings)
 {
     for (;;) {
@@ -28,7 +35,7 @@ static vj_status serve(vj_maker *maker, const vj_sandbox *sandbox, const vj_deco
         int got = vj_message_receive(STDIN_FILENO, &order, sizeof order, fds, 2);
         if (got <= 0) return got == 0 ? VJ_OK : lost("reading from");
         VJ_TRY(vj_sandbox_allow_time(settings->seconds));
-        vj_maker_run(maker, &order, fds[0], fds[1], &reply);
+        vj_maker_run(maker, &order, fds[0], fds[1], &reply, tell);
         close(fds[0]);
         close(fds[1]);
         reply.leaving = vj_sandbox_is_worn(sandbox);

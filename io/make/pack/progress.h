@@ -10,9 +10,10 @@
 
 #include "base/status.h"
 
-/* Counts of one rank, as sent to rank 0; all double, so that one MPI type serves. */
+/* Counts of one rank, as sent to rank 0; all double, so that one MPI type serves. `begun`: files that are not written
+ * yet, each counted by the part of it that is decoded. */
 typedef struct {
-    double files, bytes, clips, finished;
+    double files, bytes, clips, begun, finished;
 } vj_pack_progress_counts;
 
 typedef struct {
@@ -31,10 +32,10 @@ vj_status vj_pack_progress_begin(vj_pack_progress *progress, int64_t total, MPI_
 void vj_pack_progress_add(vj_pack_progress *progress, int64_t bytes, int64_t clips);
 
 /**
- * Without counting anything: receive the other ranks' counts and print the line if it is time (rank 0), or send this
- * rank's counts if it is time (others). To be called while waiting.
+ * Without counting a file: receive the other ranks' counts and print the line if it is time (rank 0), or send this
+ * rank's counts if it is time (others). To be called while waiting. `begun`: as in the counts.
  */
-void vj_pack_progress_wait(vj_pack_progress *progress);
+void vj_pack_progress_wait(vj_pack_progress *progress, double begun);
 
 /** Wait for all ranks, while rank 0 goes on printing the line; *all: the sums, on rank 0. Collective. */
 void vj_pack_progress_end(vj_pack_progress *progress, vj_pack_progress_counts *all);

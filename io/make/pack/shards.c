@@ -104,6 +104,13 @@ static vj_status take_back(maker *m, vj_decoded *decoded)
     return vj_raise(VJ_ERR_STATE, "a file came back that was not handed out");
 }
 
+/* Return the files that are handed out and not written, each counted by the part of it that is decoded. */
+static double begun(const maker *m)
+{
+    const int64_t at_work = m->workers - vj_decoders_idle(m->decoders);
+    return (double)(m->sent - m->written - at_work) + vj_decoders_so_far(m->decoders);
+}
+
 /* Take all results that are ready, so that no worker waits; with `wait`, wait for one if none is ready. */
 static vj_status take_back_all(maker *m, int wait)
 {
@@ -114,7 +121,7 @@ static vj_status take_back_all(maker *m, int wait)
         if (decoded) VJ_TRY(take_back(m, decoded));
         wait = 0;
     } while (decoded);
-    vj_pack_progress_wait(m->progress);
+    vj_pack_progress_wait(m->progress, begun(m));
     return VJ_OK;
 }
 
@@ -175,7 +182,7 @@ static vj_status decode_again(maker *m, slot *s)
     VJ_TRY(vj_decoders_submit(m->again, &job));
     while (!decoded) {
         VJ_TRY(vj_decoders_next(m->again, &decoded, 1));
-        vj_pack_progress_wait(m->progress);
+        vj_pack_progress_wait(m->progress, begun(m) - 1 + vj_decoders_so_far(m->again));
     }
     return take_back(m, decoded);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/progress.h"
 #include "ckpt/inner.h"
 
 static herr_t collect(hid_t group, const char *name, const H5L_info_t *info, void *user)
@@ -101,7 +102,11 @@ static vj_status verify(const char *path, int64_t *blocks, int64_t *damaged)
     VJ_TRY(vj_ckpt_view_open(&v, path));
     vj_status status = vj_ckpt_get_state(v.file, path, &state);
     vj_ckpt_state_release(&state);
-    for (int i = 0; i < v.count && status == VJ_OK; i++) status = verify_tensor(&v, v.names[i], blocks, damaged);
+    vj_progress_line line = vj_progress_line_begin();
+    for (int i = 0; i < v.count && status == VJ_OK; i++) {
+        status = verify_tensor(&v, v.names[i], blocks, damaged);
+        vj_progress_line_log(&line, path, (double)(i + 1) / (double)v.count, vj_now());
+    }
     vj_ckpt_view_close(&v);
     return status;
 }
@@ -277,6 +282,7 @@ static vj_status compare_tensor(vj_ckpt_view *a, vj_ckpt_view *b, const char *na
 static vj_status compare_views(vj_ckpt_view *a, vj_ckpt_view *b, FILE *out, int64_t *different)
 {
     int64_t equal = 0;
+    vj_progress_line line = vj_progress_line_begin();
     *different = 0;
     VJ_TRY(compare_states(a, b, out));
     for (int i = 0, j = 0; i < a->count || j < b->count;) {
@@ -292,6 +298,7 @@ static vj_status compare_views(vj_ckpt_view *a, vj_ckpt_view *b, FILE *out, int6
         j += order >= 0;
         *different += differ;
         equal += !differ;
+        vj_progress_line_log(&line, a->path, (double)(i + j) / (double)(a->count + b->count), vj_now());
     }
     fprintf(out, "%lld tensors equal, %lld different\n", (long long)equal, (long long)*different);
     return VJ_OK;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/progress.h"
 #include "clips/store.h"
 #include "parallel/parallel.h"
 
@@ -51,6 +52,7 @@ static vj_status compare_clips(comparison *c, FILE *out, int64_t *different)
     const int64_t n = a->count < b->count ? a->count : b->count;
     const bool labelled = labels_alike(a, b);
     int64_t clips = 0;
+    vj_progress_line line = vj_progress_line_begin();
     for (int64_t i = 0; i < n; i++) {
         bool pixels;
         VJ_TRY(compare_pixels(c, i, &pixels));
@@ -61,6 +63,7 @@ static vj_status compare_clips(comparison *c, FILE *out, int64_t *different)
         c->labels += label;
         c->datasets += dataset;
         clips += pixels || label || dataset;
+        vj_progress_line_log(&line, c->path[0], (double)(i + 1) / (double)n, vj_now());
     }
     if (c->sizes > 0) fprintf(out, "sizes: of %" PRId64 " clips\n", c->sizes);
     if (c->pixels > 0) fprintf(out, "pixels: of %" PRId64 " clips, by at most %d of 255\n", c->pixels, c->largest);

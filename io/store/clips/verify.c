@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/progress.h"
 #include "clips/store.h"
 #include "codec/filter.h"
 #include "parallel/parallel.h"
@@ -194,7 +195,11 @@ static vj_status verify_records(const verifier *v)
     vj_status status = frames ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for one clip");
     if (status == VJ_OK) status = vj_coder_create(&coder);
     if (status == VJ_OK) {
-        for (int64_t i = 0; i < v->clips->count; i++) *v->damaged += vj_clips_read(v->clips, i, coder, frames) != VJ_OK;
+        vj_progress_line line = vj_progress_line_begin();
+        for (int64_t i = 0; i < v->clips->count; i++) {
+            *v->damaged += vj_clips_read(v->clips, i, coder, frames) != VJ_OK;
+            vj_progress_line_log(&line, v->dir, (double)(i + 1) / (double)v->clips->count, vj_now());
+        }
         vj_coder_destroy(coder);
     }
     free(frames);

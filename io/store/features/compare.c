@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/progress.h"
 #include "features/inner.h"
 #include "parallel/parallel.h"
 
@@ -58,7 +59,9 @@ static bool row_differs(comparison *c, int64_t first, int64_t i)
 static vj_status compare_rows(comparison *c, int64_t rows, FILE *out, int64_t *different)
 {
     int64_t differ = 0;
+    vj_progress_line line = vj_progress_line_begin();
     for (int64_t first = 0; first < rows; first += c->rows) {
+        vj_progress_line_log(&line, c->f[0]->path, (double)first / (double)rows, vj_now());
         const int64_t n = rows - first < c->rows ? rows - first : c->rows;
         for (int i = 0; i < 2; i++) VJ_TRY(vj_features_read_rows(c->f[i], first, n, c->x[i]));
         for (int64_t i = 0; i < n; i++) differ += row_differs(c, first, i);

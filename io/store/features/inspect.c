@@ -1,6 +1,7 @@
 /* Verifies and prints a whole feature store. */
 #include <stdlib.h>
 
+#include "base/progress.h"
 #include "features/inner.h"
 #include "h5/h5.h"
 #include "parallel/parallel.h"
@@ -11,8 +12,11 @@ static vj_status verify(const vj_features *f, int64_t *damaged)
     const int64_t slab = vj_features_slab(f);
     float *out = vj_calloc(slab * layout->tokens * layout->width, sizeof *out);
     vj_status status = out ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read rows of %s", f->path);
-    for (int64_t row = 0; row < layout->clips && status == VJ_OK; row += slab)
+    vj_progress_line line = vj_progress_line_begin();
+    for (int64_t row = 0; row < layout->clips && status == VJ_OK; row += slab) {
+        vj_progress_line_log(&line, f->path, (double)row / (double)layout->clips, vj_now());
         status = vj_features_check_rows(f, row, layout->clips - row < slab ? layout->clips - row : slab, out, damaged);
+    }
     free(out);
     return status;
 }

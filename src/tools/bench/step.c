@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/progress.h"
 #include "base/rng.h"
 #include "bench/inner.h"
 #include "feed/loader.h"
@@ -30,6 +31,7 @@ typedef struct {
     vj_measurements own[VJ_PHASES]; /* of this rank; all others are of the slowest rank */
     vj_step_report last;            /* of the last step */
     int64_t steps;                  /* steps after the first, including those without a sample */
+    vj_progress_line line;          /* lines about the present step */
 } measured;
 
 /* ------------------------------------------------------------------------------------------------ clips */
@@ -94,10 +96,13 @@ static vj_status next_batch(source *from, const vj_step *step, vj_batch *batch, 
 
 /* ------------------------------------------------------------------------------------------------ steps */
 
-static vj_status one_step(vj_step *step, source *from, int64_t update, vj_step_report *report)
+static vj_status one_step(vj_step *step, source *from, measured *m, int64_t update)
 {
     const double begin = vj_now();
+    vj_step_report *report = &m->last;
     vj_batch batch;
+    m->line = vj_progress_line_begin();
+    m->steps = update - 1;
     vj_phase_enter(step->be, VJ_PHASE_DATA);
     VJ_TRY(next_batch(from, step, &batch, &report->wait_s));
     VJ_TRY(vj_step_run(step, 0, update, &batch, report));
@@ -105,16 +110,27 @@ static vj_status one_step(vj_step *step, source *from, int64_t update, vj_step_r
     return VJ_OK;
 }
 
+/* To be used as vj_step.progress. */
+static void log_progress(void *user, int64_t number, double done, int64_t all, double now_s)
+{
+    measured *m = user;
+    char what[64];
+    (void)number; /* always 0 */
+    snprintf(what, sizeof what, "bench: step %lld, of at least %d", (long long)m->steps + 1, VJ_FEWEST_REPEATS + 1);
+    vj_progress_line_log(&m->line, what, done / (double)all, now_s);
+}
+
 static vj_status measure(const vj_bench_work *work, vj_step *step, source *from, measured *m)
 {
     double before[VJ_PHASES], after[VJ_PHASES];
     int64_t update = 1;
-    VJ_TRY(vj_agree(work->comm, one_step(step, from, update, &m->last))); /* touches all memory */
+    if (work->rank == 0) step->progress = log_progress, step->listener = m;
+    VJ_TRY(vj_agree(work->comm, one_step(step, from, m, update))); /* touches all memory */
     vj_phase_reset(step->be);
     while (vj_plan_goes_on(&work->plan, &m->step)) {
         MPI_Barrier(work->comm);
         vj_phase_seconds(step->be, before);
-        VJ_TRY(vj_agree(work->comm, one_step(step, from, ++update, &m->last)));
+        VJ_TRY(vj_agree(work->comm, one_step(step, from, m, ++update)));
         vj_phase_seconds(step->be, after);
         const double slowest_s = vj_bench_sample(work, &m->step, m->last.step_s);
         vj_bench_sample(work, &m->comm, m->last.comm_s);
@@ -126,7 +142,7 @@ static vj_status measure(const vj_bench_work *work, vj_step *step, source *from,
             vj_bench_sample(work, &m->phase[p], after[p] - before[p]);
             vj_measurements_add(&m->own[p], after[p] - before[p]);
         }
-        if (vj_bench_pause(work, slowest_s)) VJ_TRY(vj_agree(work->comm, one_step(step, from, ++update, &m->last)));
+        if (vj_bench_pause(work, slowest_s)) VJ_TRY(vj_agree(work->comm, one_step(step, from, m, ++update)));
     }
     m->steps = update - 1;
     return VJ_OK;

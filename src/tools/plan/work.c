@@ -9,16 +9,6 @@
 
 enum { LOOK_STEPS = 32 }; /* steps whose masks are drawn, for one group of clips each (mask.group) */
 
-/* Return the operations that the backward pass repeats in the blocks of a stack for a sequence of n tokens, counted as
- * in model/flops.c. */
-static double again(const vj_stack *s, double n, int recompute)
-{
-    const double D = s->width, H = s->hidden;
-    if (recompute == VJ_RECOMPUTE_BLOCK) return s->depth * n * (8.0 * D * D + 4.0 * D * H + 4.0 * n * D);
-    if (recompute == VJ_RECOMPUTE_ATTENTION) return s->depth * n * (6.0 * D * D + 4.0 * n * D);
-    return 0;
-}
-
 /* Return the floats that a tensor group sums in the blocks of a stack: two sums of `rows` rows in each block, in each
  * pass (forward, backward, and recomputation if there is any). */
 static double summed(const vj_stack *s, double rows, int passes)
@@ -26,14 +16,15 @@ static double summed(const vj_stack *s, double rows, int passes)
     return 2.0 * passes * s->depth * rows * s->width;
 }
 
-static void count(vj_train_work *w, const vj_network *net, const vj_mask_lists *lists, int recompute)
+static void count(vj_train_work *w, const vj_network *net, const vj_mask_lists *lists, vj_recompute recompute)
 {
     const int passes = recompute == VJ_RECOMPUTE_NONE ? 2 : 3;
     const bool feature = net->shape.objective == VJ_OBJECTIVE_FEATURE;
     double computed_again = 0, floats = feature ? (double)lists->clips * summed(&net->encoder, net->tokens, 1) : 0;
     for (int64_t i = 0; i < lists->masks * lists->clips; i++) {
         const double context = lists->contexts[i], all = context + lists->targets[i];
-        computed_again += again(&net->encoder, context, recompute) + again(&net->predictor, all, recompute);
+        computed_again += vj_recomputed_flops(&net->encoder, context, recompute) +
+                          vj_recomputed_flops(&net->predictor, all, recompute);
         floats += summed(&net->encoder, context, passes) + summed(&net->predictor, all, passes);
         w->context_tokens += context;
         w->target_tokens += lists->targets[i];
@@ -52,7 +43,7 @@ static vj_status count_masks(vj_train_work *w, const vj_config *c, const vj_netw
     vj_status status = vj_mask_lists_create(&lists, c->mask.count, clips, net->tokens);
     for (int64_t step = 0; step < LOOK_STEPS && status == VJ_OK; step++) {
         status = vj_masks_sample(&lists, c, net->grid, step, step * c->train.batch, clips);
-        if (status == VJ_OK) count(w, net, &lists, c->train.recompute);
+        if (status == VJ_OK) count(w, net, &lists, (vj_recompute)c->train.recompute);
     }
     vj_mask_lists_release(&lists);
     double *const sums[] = {&w->context_tokens, &w->target_tokens, &w->clip_flops, &w->clip_work_flops,
