@@ -195,7 +195,7 @@ static void log_progress(void *progress, double clips, double now_s)
     if (read <= 0.0 || !vj_progress_line_is_due_in_batch(&p->line, clips, now_s)) return;
     const double share = read / (double)p->mine, spent = now_s - p->line.began_s, done = share * (double)p->all;
     char left[32];
-    vj_log("%s: %3.0f %%, %.0f of %lld clips read, in all passes, %.3g clips/s, %s left", p->name, 100.0 * share, done,
+    vj_log("%s: %3.0f %%, %.0f of %lld clips read, in all passes, %.5g clips/s, %s left", p->name, 100.0 * share, done,
            (long long)p->all, done / spent, vj_duration(spent / share - spent, left));
 }
 
@@ -220,6 +220,6 @@ void vj_progress_end(vj_progress *p)
     for (int i = 0; i < 2; i++)
         if (p->source[i]) vj_source_set_listener(p->source[i], NULL, NULL);
     const double spent = vj_now() - p->line.began_s;
-    vj_log("%s: %lld clips read, in all passes, in %.1f s, %.3g clips/s", p->name, (long long)p->all, spent,
+    vj_log("%s: %lld clips read, in all passes, in %.1f s, %.5g clips/s", p->name, (long long)p->all, spent,
            (double)p->all / spent);
 }

@@ -167,7 +167,7 @@ void vj_eval_log_progress(void *evaluation, double share, double now_s)
     const double of_epoch = ((double)e->place + present) / (double)e->stream_count;
     const double epochs = (double)(e->epochs - e->epoch) - of_epoch;
     char left[32];
-    vj_log("evaluate: epoch %lld of %lld, %3.0f %% of it, %.3g samples/s, %.1f %% of the time waiting for %s, at "
+    vj_log("evaluate: epoch %lld of %lld, %3.0f %% of it, %.5g samples/s, %.1f %% of the time waiting for %s, at "
            "most %s left to train",
            (long long)e->epoch + 1, (long long)e->epochs, 100.0 * of_epoch, rate, 100.0 * e->waited_s / spent_s,
            what(e), vj_duration(epochs * (double)e->stream_count / rate, left));

@@ -34,13 +34,13 @@ static vj_status check_operations(const vj_evaluation *e, int64_t needed, double
     const double times = (encoders + heads) / (encoders + largest);
     *training = (double)(e->copies > 0 ? e->copies : e->epochs) * encoders + (double)e->epochs * heads;
     if (e->copies > 0)
-        vj_log("evaluate: features of %lld cop%s take %.1f MiB on disk, in %s/features%s; to encode a copy takes %.3g "
-               "TFLOP, an epoch then %.3g in the probes",
+        vj_log("evaluate: features of %lld cop%s take %.1f MiB on disk, in %s/features%s; to encode a copy takes %.5g "
+               "TFLOP, an epoch then %.5g in the probes",
                (long long)e->copies, e->copies == 1 ? "y" : "ies", vj_eval_store_bytes(e) / 1048576.0, e->dir,
                e->request->keep_features ? "" : " until the end", 1e-12 * encoders, 1e-12 * heads);
     else
         vj_log(
-            "evaluate: an epoch takes %.3g TFLOP in the encoders and %.3g in the probes: %.2f times that of one probe",
+            "evaluate: an epoch takes %.5g TFLOP in the encoders and %.5g in the probes: %.2f times that of one probe",
             1e-12 * encoders, 1e-12 * heads, times);
     if (bound == 0.0 || times <= bound) return VJ_OK;
     return vj_raise(VJ_ERR_USAGE,

@@ -184,7 +184,7 @@ static void log_progress(void *user, double share, double now_s)
     const double rate = (done - (double)p->from) / (now_s - p->line.began_s);
     char left[32];
     if (rate <= 0.0 || !vj_progress_line_is_due_in_batch(&p->line, share, now_s)) return;
-    vj_log("evaluate: measured %3.0f %% of %lld %s samples, %.3g samples/s, %s left",
+    vj_log("evaluate: measured %3.0f %% of %lld %s samples, %.5g samples/s, %s left",
            100.0 * done / (double)p->list.count, (long long)p->list.count, p->list.name, rate,
            vj_duration(((double)p->list.count - done) / rate, left));
 }

@@ -263,7 +263,7 @@ static void log_progress(void *user, double share, double now_s)
                  rate = done / spent_s;
     char left[32];
     if (rate <= 0.0 || !vj_progress_line_is_due_in_batch(&p->line, share, now_s)) return;
-    vj_log("evaluate: features of %3.0f %% of %lld samples are stored, %.3g samples/s, %.1f %% of the time waiting for "
+    vj_log("evaluate: features of %3.0f %% of %lld samples are stored, %.5g samples/s, %.1f %% of the time waiting for "
            "clips, %s left to store",
            100.0 * done / (double)p->all, (long long)p->all, rate, 100.0 * p->waited_s / spent_s,
            vj_duration(((double)p->all - done) / rate, left));

@@ -83,7 +83,7 @@ static void log_progress(void *embedding, double share, double now_s)
                  rate = done / spent_s;
     if (done <= 0.0 || !vj_progress_line_is_due_in_batch(&e->line, share, now_s)) return;
     char left[32];
-    vj_log("embed: %3.0f %% of %lld clips, %.3g clips/s, %.0f %% of the time waiting for clips, %s left",
+    vj_log("embed: %3.0f %% of %lld clips, %.5g clips/s, %.0f %% of the time waiting for clips, %s left",
            100.0 * done / (double)e->mine, (long long)e->frozen.n, rate * e->frozen.size, 100.0 * e->waited_s / spent_s,
            vj_duration(((double)e->mine - done) / rate, left));
 }

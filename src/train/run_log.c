@@ -47,7 +47,7 @@ void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, i
            (double)needs->activation_bytes / 1048576.0, vj_device_huge_pages(record->step->be) ? " on huge pages" : "");
     if (step < record->steps && each < 1e15) /* nothing was measured: no forecast */
         vj_log(
-            "a step is %lld microbatch%s and %.3g TFLOP on rank 0, about %s in products alone; the %lld steps to go, "
+            "a step is %lld microbatch%s and %.5g TFLOP on rank 0, about %s in products alone; the %lld steps to go, "
             "about %s",
             (long long)needs->microbatches, needs->microbatches == 1 ? "" : "es", needs->flops * 1e-12,
             vj_duration(each, step_text), (long long)(record->steps - step),
