@@ -48,9 +48,12 @@ function(vj_simulated_step dir)
       COMMAND ${VJ_SMPICC} ${own} -c ${CMAKE_SOURCE_DIR}/${source}.c -o ${object})
     list(APPEND objects ${object})
   endforeach()
+  # Only smpirun can load it: started by hand it would crash, so it may not be executed.
   set(program ${CMAKE_RUNTIME_OUTPUT_DIRECTORY}/vjepa-simulated-step)
-  add_custom_command(OUTPUT ${program} DEPENDS ${objects} COMMAND ${VJ_SMPICC} -o ${program} ${objects} -lgomp -lm VERBATIM)
+  add_custom_command(OUTPUT ${program} DEPENDS ${objects} VERBATIM
+    COMMAND ${VJ_SMPICC} -o ${program} ${objects} -lgomp -lm
+    COMMAND chmod a-x ${program})
   add_custom_target(vjepa_simulated_step ALL DEPENDS ${program})
-  install(PROGRAMS ${program} DESTINATION ${CMAKE_INSTALL_BINDIR})
+  install(FILES ${program} DESTINATION ${CMAKE_INSTALL_BINDIR})
   set(VJ_SIMGRID ON PARENT_SCOPE)
 endfunction()
