@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "ckpt/ckpt.h"
+#include "folder.h"
 
 enum { SAMPLE_TENSORS = 5 };
 
@@ -156,26 +157,19 @@ static inline void temporary_folder(char path[VJ_PATH])
     int rank;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     if (rank == 0) {
-        const char *base = getenv("TMPDIR");
-        snprintf(path, VJ_PATH, "%s/vjepa_test_XXXXXX", base && *base ? base : "/tmp");
-        if (!mkdtemp(path)) {
-            perror(path);
-            abort();
-        }
+        make_folder(path);
     }
     MPI_Bcast(path, VJ_PATH, MPI_CHAR, 0, MPI_COMM_WORLD);
 }
 
 /* Remove a folder when all ranks are done with it. Collective over all ranks. */
-static inline void remove_folder(const char *path)
+static inline void remove_temporary_folder(const char *path)
 {
     int rank;
-    char command[VJ_PATH + 16];
     MPI_Barrier(MPI_COMM_WORLD);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     if (rank != 0) return;
-    snprintf(command, sizeof command, "rm -rf '%s'", path);
-    if (system(command) != 0) fprintf(stderr, "%s stays\n", path);
+    if (remove_folder(path) != 0) fprintf(stderr, "%s stays\n", path);
 }
 
 #endif

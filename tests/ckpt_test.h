@@ -43,7 +43,7 @@ static inline int teardown(void **state)
     context *c = *state;
     sample_release(&c->s);
     sample_release(&c->back);
-    remove_folder(c->dir);
+    remove_temporary_folder(c->dir);
     free(c);
     assert_int_equal(H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL), 0);
     return 0;

@@ -29,8 +29,7 @@ static inline int make_store(void **state)
 
 static inline int remove_store(void **state)
 {
-    remove_folder(((fixture *)*state)->folder);
-    return 0;
+    return remove_folder(((fixture *)*state)->folder);
 }
 
 static inline vj_status open_store(vj_clips **clips, const char *path)

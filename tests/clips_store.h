@@ -1,11 +1,10 @@
 /*
  * Small clip stores for tests. Every pixel, label and place is a function of the clip's number, so results of a reader
- * can be checked without a copy of the data. Also temporary folders.
+ * can be checked without a copy of the data.
  */
 #ifndef VJ_TEST_CLIPS_STORE_H
 #define VJ_TEST_CLIPS_STORE_H
 
-#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,30 +13,12 @@
 
 #include "base/rng.h"
 #include "clips/write.h"
+#include "folder.h"
 #include "parallel/parallel.h"
 
 enum { STORE_FRAMES = 4, STORE_LABELS = 2, STORE_WINDOWS = 2, STORE_LARGEST = STORE_FRAMES * 24 * 32 * 3 };
 enum { STORE_SHARD_SOURCES = 3, STORE_SHARD_CLIPS = STORE_SHARD_SOURCES * STORE_WINDOWS };
 enum { STORE_PACKED, STORE_REFUSED, STORE_VERDICTS };
-
-/* Make a new folder below TMPDIR or /tmp. */
-static inline void make_folder(char path[VJ_PATH])
-{
-    const char *base = getenv("TMPDIR");
-    snprintf(path, VJ_PATH, "%s/vjepa-test-XXXXXX", base ? base : "/tmp");
-    VJ_ASSERT(mkdtemp(path) != NULL);
-}
-
-static inline int remove_entry(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info, (void)kind, (void)where;
-    return remove(path);
-}
-
-static inline void remove_folder(const char *path)
-{
-    VJ_ASSERT(nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) == 0);
-}
 
 /* Make the path FOLDER/NAME. */
 static inline void join(char path[VJ_PATH], const char *folder, const char *name)
@@ -47,8 +28,8 @@ static inline void join(char path[VJ_PATH], const char *folder, const char *name
 
 static inline vj_strings one_path(const char *path)
 {
-    vj_strings paths = {.count = 1};
-    VJ_ASSERT(snprintf(paths.item[0], VJ_PATH, "%s", path) < VJ_PATH);
+    vj_strings paths;
+    VJ_ASSERT(vj_strings_one(&paths, path) == VJ_OK);
     return paths;
 }
 

@@ -15,11 +15,12 @@
 #include <cmocka.h>
 
 #include "decode/decode.h"
+#include "folder.h"
 #include "video/encode.h"
 
 enum { W = 64, H = 48, FPS = 25, F = 8, STEP = 2 };
 
-static char folder[PATH_MAX];
+static char folder[VJ_PATH];
 
 static inline const char *in_folder(const char *name)
 {
@@ -91,22 +92,18 @@ static inline void assert_verdict(const vj_decoded *file, vj_video_verdict expec
     }
 }
 
-static inline int make_folder(void **state)
+static inline int set_up_folder(void **state)
 {
     (void)state;
-    const char *base = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vjepa-decode-XXXXXX", base ? base : "/tmp");
-    if (!mkdtemp(folder)) return -1;
+    make_folder(folder);
     make("after.mkv", 10);
     return 0;
 }
 
-static inline int remove_folder(void **state)
+static inline int tear_down_folder(void **state)
 {
     (void)state;
-    char command[PATH_MAX + 16];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
+    return remove_folder(folder);
 }
 
 #endif

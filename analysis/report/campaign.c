@@ -82,11 +82,11 @@ static void add_note(vj_campaign_results *c, const char *text)
  * The counts may be sums over several seeds. */
 static void add_confusion(vj_result *r, const json_t *o)
 {
-    enum { MOST = 1024 };
+    enum { MAX_ROWS = 1024 };
     const json_t *matrix = json_object_get(o, "confusion"), *names = json_object_get(o, "classes");
     const size_t n = json_array_size(matrix);
     double all = 0.0;
-    if (n == 0 || n > MOST) return;
+    if (n == 0 || n > MAX_ROWS) return;
     for (size_t i = 0; i < n; i++)
         if (json_array_size(json_array_get(matrix, i)) != n) return;
     vj_status status = vj_per_class_begin(&r->by_class, (int)n);

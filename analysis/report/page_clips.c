@@ -265,12 +265,12 @@ static void add_sheet(vj_document *document, const char *path, const vj_clips *c
 
 static bool add_clips(vj_document *document, const char *path, const vj_inputs *all)
 {
-    vj_strings one = {.count = 1};
+    vj_strings one;
     vj_clips *clips = NULL;
     char why[WHY];
-    snprintf(one.item[0], VJ_PATH, "%s", path);
     vj_status_divert(why, sizeof why);
-    const vj_status status = vj_clips_open(&clips, &one, VJ_ALONE);
+    vj_status status = vj_strings_one(&one, path);
+    if (status == VJ_OK) status = vj_clips_open(&clips, &one, VJ_ALONE);
     vj_status_divert(NULL, 0);
     if (status != VJ_OK) {
         vj_document_note(document, "The clips cannot be read: %s. Sizes, classes and pictures are not shown.", why);

@@ -133,10 +133,9 @@ static vj_status read_tokens(tokens *k, hid_t file)
 static void find_store(tokens *k, const vj_inputs *all)
 {
     for (int i = 0; i < all->count && !k->store; i++) {
-        vj_strings one = {.count = 1};
+        vj_strings one;
         if (!vj_page_has(all->paths[i], "index.h5")) continue;
-        snprintf(one.item[0], VJ_PATH, "%s", all->paths[i]);
-        bool same = vj_clips_open(&k->store, &one, VJ_ALONE) == VJ_OK;
+        bool same = vj_strings_one(&one, all->paths[i]) == VJ_OK && vj_clips_open(&k->store, &one, VJ_ALONE) == VJ_OK;
         for (int64_t c = 0; c < k->clips && same; c++)
             same = k->numbers[c] >= 0 && k->numbers[c] < vj_clips_count(k->store) &&
                    vj_clips_checksum(k->store, k->numbers[c]) == k->sums[c] && vj_clips_frames(k->store) >= k->grid.t;

@@ -114,11 +114,11 @@ static int error_bars(const vj_plot *plot, int count)
 /* Write the x of series `number`. Curves with error bars are shifted a little against one another; bars form groups. */
 static void put_x(FILE *out, const vj_plot *plot, int number, range x)
 {
-    enum { MOST = 8 }; /* curves at full distance, 1.4 % of the axis */
+    enum { MAX_CURVES = 8 }; /* curves at full distance, 1.4 % of the axis */
     const vj_series *s = plot->series[number];
     const int all = error_bars(plot, plot->series_count);
     const double place = error_bars(plot, number) - 0.5 * (all - 1),
-                 share = place * 0.014 * fmin(1.0, (double)MOST / all);
+                 share = place * 0.014 * fmin(1.0, (double)MAX_CURVES / all);
     if (s->style == VJ_BARS)
         fprintf(out, "($1%+.4f)", (number - 0.5 * (plot->series_count - 1)) * 0.8 / plot->series_count);
     else if (s->interval != VJ_ERRORS || all < 2)
@@ -195,13 +195,13 @@ static void put_log_tics(FILE *out, const char *which, range r)
  * they do not touch. */
 static void put_measured_tics(FILE *out, const vj_plot *plot, range x)
 {
-    enum { MOST = 64, FEW = 8, APART = 14 }; /* tics are at least 1/APART of the axis apart */
-    double at[MOST], before = 0.0;
+    enum { MAX_TICS = 64, FEW = 8, APART = 14 }; /* tics are at least 1/APART of the axis apart */
+    double at[MAX_TICS], before = 0.0;
     int count = 0, different = 0, put = 0;
     for (int s = 0; s < plot->series_count; s++) {
         const vj_series *series = plot->series[s];
         for (int64_t i = 0; i < series->count && series->style == VJ_LINES_POINTS; i++) {
-            if (count == MOST) return;
+            if (count == MAX_TICS) return;
             if (is_drawn(series->x[i], VJ_LOG)) at[count++] = series->x[i];
         }
     }

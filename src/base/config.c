@@ -176,6 +176,15 @@ static int list_length(reader *r, const target *to, const yaml_node_t *node, int
     return -1;
 }
 
+vj_status vj_strings_one(vj_strings *list, const char *path)
+{
+    *list = (vj_strings){.count = 1};
+    if (snprintf(list->item[0], sizeof list->item[0], "%s", path) >= (int)sizeof list->item[0])
+        return vj_raise(VJ_ERR_USAGE, "a path may have %zu characters, this one has %zu: %s", sizeof list->item[0] - 1,
+                        strlen(path), path);
+    return VJ_OK;
+}
+
 static yaml_node_t *list_item(reader *r, const yaml_node_t *list, int i)
 {
     return yaml_document_get_node(&r->document, list->data.sequence.items.start[i]);
@@ -440,7 +449,7 @@ static int error_line(const yaml_parser_t *parser, const char *text)
 
 /* Settings nest at most this deep: a map of sections, a section, a list of maps, a map, a list; some more for the rest.
  */
-enum { MOST_DEPTH = 16 };
+enum { MAX_DEPTH = 16 };
 
 /*
  * Return the line in which lists and maps nest deeper than settings do, or 0. libyaml's time grows with the square of
@@ -458,7 +467,7 @@ static int line_too_deep(const char *text, size_t bytes)
         if (!yaml_parser_parse(&parser, &event)) break; /* load() finds the same error and says where */
         if (event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT) depth++;
         if (event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT) depth--;
-        if (depth > MOST_DEPTH) line = (int)event.start_mark.line + 1;
+        if (depth > MAX_DEPTH) line = (int)event.start_mark.line + 1;
         more = event.type != YAML_STREAM_END_EVENT;
         yaml_event_delete(&event);
     }
@@ -480,7 +489,7 @@ static vj_status load(reader *r, const char *name, const char *text, size_t byte
     *root = NULL;
     const int deep = line_too_deep(text, bytes);
     if (deep)
-        return refuse(r, deep, name, "lists and maps are nested more than %d deep, that is no setting", MOST_DEPTH);
+        return refuse(r, deep, name, "lists and maps are nested more than %d deep, that is no setting", MAX_DEPTH);
     if (!yaml_parser_initialize(&parser)) return vj_raise(VJ_ERR_MEMORY, "no memory to read settings");
     yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, bytes);
@@ -504,7 +513,7 @@ static vj_status load(reader *r, const char *name, const char *text, size_t byte
 }
 
 /* The whole file as one text, at most 1 MB, into a buffer of that size and one byte more. */
-enum { MOST_BYTES = 1 << 20 };
+enum { MAX_BYTES = 1 << 20 };
 
 /* Return whether a pipe can be read, or has lost its writer, within this time. */
 static bool becomes_ready(int fd, int ms)
@@ -545,12 +554,12 @@ static FILE *open_config(const char *path)
 static vj_status slurp(const char *path, char *text)
 {
     FILE *file = open_config(path);
-    size_t bytes = file ? fread(text, 1, MOST_BYTES + 1, file) : 0;
+    size_t bytes = file ? fread(text, 1, MAX_BYTES + 1, file) : 0;
     bool fine = file && !ferror(file);
     if (!fine) vj_raise(VJ_ERR_USAGE, "configuration %s: %s", path, strerror(errno));
     if (file) fclose(file); /* read only: nothing can be lost */
     if (!fine) return VJ_ERR_USAGE;
-    if (bytes > MOST_BYTES)
+    if (bytes > MAX_BYTES)
         return vj_raise(VJ_ERR_USAGE, "configuration %s: larger than 1 MB, that is no configuration", path);
     text[bytes] = '\0';
     if (strlen(text) != bytes)
@@ -575,7 +584,7 @@ vj_status vj_config_parse(vj_config *config, const char *name, const char *text)
 
 vj_status vj_config_read(vj_config *config, const char *path)
 {
-    char *text = malloc(MOST_BYTES + 1);
+    char *text = malloc(MAX_BYTES + 1);
     if (!text) return vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
     vj_status status = slurp(path, text);
     if (status == VJ_OK) status = vj_config_parse(config, path, text);

@@ -18,6 +18,9 @@ typedef struct {
     char item[VJ_MAX_LIST][VJ_PATH];
 } vj_strings;
 
+/** Make a list of one path. VJ_ERR_USAGE if it is too long. */
+vj_status vj_strings_one(vj_strings *list, const char *path);
+
 /* How a dataset names its files: a list of one of these forms, or a folder that is walked (pack/manifest.h). */
 typedef enum {
     VJ_LIST_AUTO,

@@ -94,11 +94,11 @@ static vj_status attend(picture *p, int64_t map, int64_t sample, int64_t first)
     const int64_t at = (first * e->validation.views.views + p->crop) * e->sample_floats;
     const float *prob = p->prob;
     if (h->on_tokens) {
-        vj_token_probe_forward(h->token_probe, e->raw + at);
+        vj_token_probe_forward(h->token_probe, e->encoded.raw + at);
         prob = vj_token_probe_attention(h->token_probe);
     } else {
-        vj_head_pool(be, &h->shape, p->prob + floats, p->prob, e->keys[h->encoder] + h->key_at * e->key_floats,
-                     e->normed + at);
+        vj_head_pool(be, &h->shape, p->prob + floats, p->prob, e->encoded.keys[h->encoder] + h->key_at * e->key_floats,
+                     e->encoded.normed + at);
     }
     vj_download(be, p->host, prob, floats * (int64_t)sizeof(float));
     VJ_TRY(vj_sync(be));

@@ -23,8 +23,8 @@ bool vj_eval_is_lost(const vj_eval_side *side, int64_t sample, int64_t epoch)
 
 bool vj_eval_lost_in_training(const vj_evaluation *e, int64_t sample)
 {
-    const int64_t copy = e->copies > 0 ? e->epoch % e->copies : e->epoch;
-    return vj_eval_is_lost(&e->train, sample, e->centre ? 0 : copy);
+    const int64_t copy = e->stored.copies > 0 ? e->stream.epoch % e->stored.copies : e->stream.epoch;
+    return vj_eval_is_lost(&e->train, sample, e->stored.centre ? 0 : copy);
 }
 
 /* Return whether any clip of the sample is damaged, even if no view shows it. */

@@ -47,7 +47,7 @@ static int64_t costliest(const cost *costs, int64_t rows)
  */
 static void spread(const vj_evaluation *e, cost *costs, int parts, double *load, double *shared)
 {
-    const int encoders = e->encoder_count;
+    const int encoders = e->encoders.count;
     for (int64_t r; (r = costliest(costs, e->row_count)) >= 0;) {
         const int encoder = e->row[r].encoder;
         int best = 0;
@@ -67,7 +67,8 @@ static void spread(const vj_evaluation *e, cost *costs, int parts, double *load,
 
 static vj_status divide(vj_evaluation *e, cost *costs, int parts)
 {
-    double *load = vj_calloc(parts, sizeof *load), *shared = vj_calloc((int64_t)parts * e->encoder_count, sizeof *load);
+    double *load = vj_calloc(parts, sizeof *load),
+           *shared = vj_calloc((int64_t)parts * e->encoders.count, sizeof *load);
     if (load && shared) spread(e, costs, parts, load, shared);
     free(load);
     free(shared);
@@ -82,17 +83,17 @@ static void keep_part(vj_evaluation *e, const cost *costs, int part)
     for (int64_t r = 0; r < e->row_count; r++)
         if (costs[r].part == part) e->row[rows++] = e->row[r];
     e->row_count = rows;
-    for (int i = 0; i < e->encoder_count; i++) {
+    for (int i = 0; i < e->encoders.count; i++) {
         bool used = false;
         for (int64_t r = 0; r < rows; r++) used |= e->row[r].encoder == i;
         place[i] = encoders;
         if (!used) continue;
-        e->encoder_at[encoders] = e->encoder_at[i];
-        if (encoders < i) strcpy(e->encoder_name[encoders], e->encoder_name[i]);
+        e->encoders.at[encoders] = e->encoders.at[i];
+        if (encoders < i) strcpy(e->encoders.name[encoders], e->encoders.name[i]);
         encoders++;
     }
     for (int64_t r = 0; r < rows; r++) e->row[r].encoder = place[e->row[r].encoder];
-    e->encoder_count = encoders;
+    e->encoders.count = encoders;
 }
 
 static vj_status choose_part(vj_evaluation *e)
@@ -113,13 +114,13 @@ static vj_status choose_part(vj_evaluation *e)
 vj_status vj_eval_list_rows(vj_evaluation *e)
 {
     const vj_config *c = e->config;
-    e->row_total = (int64_t)e->tasks.count * c->probe.pooling.count * c->probe.labels_count * e->encoder_count;
+    e->row_total = (int64_t)e->tasks.count * c->probe.pooling.count * c->probe.labels_count * e->encoders.count;
     e->row = vj_calloc(e->row_total, sizeof *e->row);
     if (!e->row) return vj_raise(VJ_ERR_MEMORY, "no memory for a table of %lld rows", (long long)e->row_total);
     for (int t = 0; t < e->tasks.count; t++)
         for (int p = 0; p < c->probe.pooling.count; p++)
             for (int share = 0; share < c->probe.labels_count; share++)
-                for (int i = 0; i < e->encoder_count; i++, e->row_count++)
+                for (int i = 0; i < e->encoders.count; i++, e->row_count++)
                     e->row[e->row_count] = (vj_eval_row){t, p, share, i, e->row_count};
     return e->request->part ? choose_part(e) : VJ_OK;
 }

@@ -36,16 +36,16 @@ static vj_status name_encoders(vj_evaluation *e)
         if (length >= VJ_ENCODER_NAME || strlen(equals + 1) >= VJ_PATH)
             return vj_raise(VJ_ERR_USAGE, "'%s': a name has at most %d letters, a path %d", r->encoders[i],
                             VJ_ENCODER_NAME - 1, VJ_PATH - 1);
-        snprintf(e->encoder_name[i], VJ_ENCODER_NAME, "%.*s", length, r->encoders[i]);
-        if (!vj_utf8_is_name(e->encoder_name[i]))
+        snprintf(e->encoders.name[i], VJ_ENCODER_NAME, "%.*s", length, r->encoders[i]);
+        if (!vj_utf8_is_name(e->encoders.name[i]))
             return vj_raise(VJ_ERR_USAGE, "'%s': the name of an encoder is text in UTF-8, without control characters",
                             r->encoders[i]);
-        snprintf(e->encoder_from[i], VJ_PATH, "%s", equals + 1);
-        e->encoder_at[i] = i;
+        snprintf(e->encoders.from[i], VJ_PATH, "%s", equals + 1);
+        e->encoders.at[i] = i;
         for (int other = 0; other < i; other++)
-            VJ_TRY(vj_encoder_names_check(e->encoder_name[i], e->encoder_name[other]));
+            VJ_TRY(vj_encoder_names_check(e->encoders.name[i], e->encoders.name[other]));
     }
-    e->encoder_count = r->encoder_count;
+    e->encoders.count = r->encoder_count;
     return VJ_OK;
 }
 
@@ -92,7 +92,7 @@ static vj_status open_stores(vj_evaluation *e)
 static vj_status open_all(vj_evaluation *e)
 {
     VJ_TRY(vj_agree(e->comm, name_encoders(e)));
-    for (int i = 0; i < e->encoder_count; i++) VJ_TRY(vj_frozen_find_encoder(e->encoder_from[i], e->comm));
+    for (int i = 0; i < e->encoders.count; i++) VJ_TRY(vj_frozen_find_encoder(e->encoders.from[i], e->comm));
     VJ_TRY(vj_precision_choose(e->config, e->comm));
     VJ_TRY(vj_agree(e->comm, e->rank == 0 ? vj_eval_report_check(e) : VJ_OK));
     if (e->request->probes) VJ_TRY(vj_agree(e->comm, vj_eval_find_probes(e)));
@@ -132,21 +132,21 @@ static void tell_group(vj_evaluation *e)
 {
     vj_broadcast(e->config, (int64_t)sizeof *e->config, e->layout.tensor);
     vj_broadcast(&e->max_clips, (int64_t)sizeof e->max_clips, e->layout.tensor);
-    vj_broadcast(&e->encoder_count, (int64_t)sizeof e->encoder_count, e->layout.tensor);
-    vj_broadcast(e->encoder_at, (int64_t)sizeof e->encoder_at, e->layout.tensor);
-    vj_broadcast(e->encoder_from, (int64_t)sizeof e->encoder_from, e->layout.tensor);
+    vj_broadcast(&e->encoders.count, (int64_t)sizeof e->encoders.count, e->layout.tensor);
+    vj_broadcast(e->encoders.at, (int64_t)sizeof e->encoders.at, e->layout.tensor);
+    vj_broadcast(e->encoders.from, (int64_t)sizeof e->encoders.from, e->layout.tensor);
 }
 
 /* ------------------------------------------------------------------------------------------------ training */
 
-/* Start to load the samples that this rank encodes in the rounds from e->place on. */
+/* Start to load the samples that this rank encodes in the rounds from e->stream.place on. */
 static vj_status load_epoch(vj_evaluation *e)
 {
-    const int64_t batch = e->config->evaluate.batch, left = e->stream_count - e->place;
+    const int64_t batch = e->config->evaluate.batch, left = e->stream.count - e->stream.place;
     int64_t *mine = vj_calloc(left + 1, sizeof *mine), n = 0;
     VJ_TRY(vj_agree(e->comm, mine ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld samples", (long long)left)));
     for (int64_t i = 0; i < left; i++)
-        if (i / batch % e->size == e->rank) mine[n++] = e->stream[e->place + i];
+        if (i / batch % e->size == e->rank) mine[n++] = e->stream.sample[e->stream.place + i];
     vj_status status = vj_eval_start(e, mine, n);
     free(mine);
     return status;
@@ -155,22 +155,22 @@ static vj_status load_epoch(vj_evaluation *e)
 /* Return what training reads, for messages. */
 static const char *what(const vj_evaluation *e)
 {
-    return e->copies > 0 ? "features" : "clips";
+    return e->stored.copies > 0 ? "features" : "clips";
 }
 
 void vj_eval_log_progress(void *evaluation, double share, double now_s)
 {
     vj_evaluation *e = evaluation;
-    const double present = share * (double)e->round, spent_s = now_s - e->line.began_s;
-    const double rate = ((double)e->encoded + present) / spent_s;
-    if (e->rank != 0 || rate <= 0.0 || !vj_progress_line_is_due_in_batch(&e->line, share, now_s)) return;
-    const double of_epoch = ((double)e->place + present) / (double)e->stream_count;
-    const double epochs = (double)(e->epochs - e->epoch) - of_epoch;
+    const double present = share * (double)e->progress.round, spent_s = now_s - e->progress.line.began_s;
+    const double rate = ((double)e->progress.encoded + present) / spent_s;
+    if (e->rank != 0 || rate <= 0.0 || !vj_progress_line_is_due_in_batch(&e->progress.line, share, now_s)) return;
+    const double of_epoch = ((double)e->stream.place + present) / (double)e->stream.count;
+    const double epochs = (double)(e->epochs - e->stream.epoch) - of_epoch;
     char left[32];
     vj_log("evaluate: epoch %lld of %lld, %3.0f %% of it, %.5g samples/s, %.1f %% of the time waiting for %s, at "
            "most %s left to train",
-           (long long)e->epoch + 1, (long long)e->epochs, 100.0 * of_epoch, rate, 100.0 * e->waited_s / spent_s,
-           what(e), vj_duration(epochs * (double)e->stream_count / rate, left));
+           (long long)e->stream.epoch + 1, (long long)e->epochs, 100.0 * of_epoch, rate,
+           100.0 * e->progress.waited_s / spent_s, what(e), vj_duration(epochs * (double)e->stream.count / rate, left));
 }
 
 void vj_eval_poll(vj_evaluation *e, int64_t rounds, int *stop, bool *write)
@@ -180,11 +180,11 @@ void vj_eval_poll(vj_evaluation *e, int64_t rounds, int *stop, bool *write)
     volatile sig_atomic_t *asked = vj_stop_requests();
     if (e->rank == 0) vj_stop_poll(&e->stop);
     int flags[] = {asked[VJ_REQUEST_STOP],
-                   asked[VJ_REQUEST_WRITE] || (e->rank == 0 && vj_now() - e->saved_s > 60.0 * minutes)};
+                   asked[VJ_REQUEST_WRITE] || (e->rank == 0 && vj_now() - e->progress.saved_s > 60.0 * minutes)};
     MPI_Allreduce(MPI_IN_PLACE, flags, 2, MPI_INT, MPI_MAX, e->comm);
     *stop = flags[0];
     *write = flags[0] || flags[1] || (c->checkpoint.every > 0 && rounds % c->checkpoint.every == 0);
-    if (*write) asked[VJ_REQUEST_WRITE] = VJ_WHY_NOT;
+    if (*write) asked[VJ_REQUEST_WRITE] = VJ_WHY_NONE;
 }
 
 void vj_eval_log_wait(double waited_s, double spent_s)
@@ -207,7 +207,7 @@ static vj_status train_epoch(vj_evaluation *e, int64_t *rounds, int *stop)
 {
     VJ_TRY(vj_agree(e->comm, vj_eval_stream_begin(e)));
     VJ_TRY(load_epoch(e));
-    while (e->place < e->stream_count && !*stop) {
+    while (e->stream.place < e->stream.count && !*stop) {
         const double begin = vj_now();
         bool write;
         VJ_TRY(vj_eval_round(e));
@@ -239,15 +239,15 @@ static vj_status measure_between(vj_evaluation *e, int *stop)
 {
     const int64_t every = e->config->evaluate.measure_every;
     char name[VJ_HEAD_NAME];
-    if (every == 0 || e->epoch % every != 0 || e->epoch == e->epochs) return VJ_OK;
+    if (every == 0 || e->stream.epoch % every != 0 || e->stream.epoch == e->epochs) return VJ_OK;
     vj_eval_score *scores = vj_calloc(e->head_count, sizeof *scores);
     VJ_TRY(vj_agree(e->comm, scores ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for scores")));
     vj_status status = vj_eval_measure(e, scores, false, stop);
     if (status == VJ_OK && *stop) status = vj_eval_save(e);
     for (int64_t h = 0; status == VJ_OK && !*stop && h < e->head_count; h++) {
         vj_eval_head_name(e, &e->head[h], name);
-        vj_log("evaluate: after epoch %lld %s: top-1 %.2f, top-5 %.2f", (long long)e->epoch, name, scores[h].top1,
-               scores[h].top5);
+        vj_log("evaluate: after epoch %lld %s: top-1 %.2f, top-5 %.2f", (long long)e->stream.epoch, name,
+               scores[h].on_validation.top1, scores[h].on_validation.top5);
     }
     free(scores);
     return status;
@@ -256,21 +256,21 @@ static vj_status measure_between(vj_evaluation *e, int *stop)
 static vj_status train(vj_evaluation *e, int *stop)
 {
     int64_t rounds = 0;
-    e->line = vj_progress_line_begin();
-    while (e->epoch < e->epochs) {
+    e->progress.line = vj_progress_line_begin();
+    while (e->stream.epoch < e->epochs) {
         VJ_TRY(train_epoch(e, &rounds, stop));
         if (*stop) return VJ_OK;
         vj_eval_stream_end(e);
-        e->epoch++;
+        e->stream.epoch++;
         VJ_TRY(measure_between(e, stop));
         if (*stop) return VJ_OK;
     }
-    if (e->encoded > 0) {
-        const double spent_s = vj_now() - e->line.began_s;
+    if (e->progress.encoded > 0) {
+        const double spent_s = vj_now() - e->progress.line.began_s;
         vj_log("evaluate: %lld samples %s in %.1f s, %.1f samples/s, %.1f %% of the time waiting for %s",
-               (long long)e->encoded, e->copies > 0 ? "read" : "encoded", spent_s, (double)e->encoded / spent_s,
-               100.0 * e->waited_s / spent_s, what(e));
-        if (e->copies == 0) vj_eval_log_wait(e->waited_s, spent_s);
+               (long long)e->progress.encoded, e->stored.copies > 0 ? "read" : "encoded", spent_s,
+               (double)e->progress.encoded / spent_s, 100.0 * e->progress.waited_s / spent_s, what(e));
+        if (e->stored.copies == 0) vj_eval_log_wait(e->progress.waited_s, spent_s);
         VJ_TRY(vj_eval_save(e));
     }
     return VJ_OK;
@@ -280,17 +280,17 @@ static vj_status train(vj_evaluation *e, int *stop)
 
 static void add_history(const vj_evaluation *e, const char *event, const char *why)
 {
-    if (e->rank == 0) vj_history_add(e->config, event, e->epoch, e->size, why);
+    if (e->rank == 0) vj_history_add(e->config, event, e->stream.epoch, e->size, why);
 }
 
 /* Print the largest growth of a rank's memory since the start. Collective. */
 static void log_memory(const vj_evaluation *e)
 {
     const double mib = 1048576.0;
-    int64_t grown = vj_peak_bytes() - e->began_bytes;
+    int64_t grown = vj_peak_bytes() - e->memory.began_bytes;
     MPI_Allreduce(MPI_IN_PLACE, &grown, 1, MPI_INT64_T, MPI_MAX, e->comm);
     vj_log("evaluate: the memory of a rank has grown by %.0f MiB; at most %.0f were forecast", (double)grown / mib,
-           (double)e->forecast_bytes / mib);
+           (double)e->memory.forecast_bytes / mib);
 }
 
 static vj_status measure(vj_evaluation *e, int *stop)
@@ -346,8 +346,8 @@ static vj_status work_on_heads(vj_evaluation *e, int *stop)
         vj_log("evaluate: %s is complete; to measure again, remove the file complete", e->dir);
         return vj_agree(e->comm, e->rank == 0 ? vj_eval_store_remove(e) : VJ_OK);
     }
-    if (found && e->epoch < e->epochs)
-        vj_log("evaluate: going on from %s in epoch %lld of %lld", e->dir, (long long)e->epoch + 1,
+    if (found && e->stream.epoch < e->epochs)
+        vj_log("evaluate: going on from %s in epoch %lld of %lld", e->dir, (long long)e->stream.epoch + 1,
                (long long)e->epochs);
     else if (found)
         vj_log("evaluate: going on from %s, whose probes are trained", e->dir);
@@ -361,13 +361,13 @@ static vj_status work_on_heads(vj_evaluation *e, int *stop)
 static vj_status work(vj_evaluation *e, vj_evaluate_outcome *outcome)
 {
     int stop = 0;
-    e->saved_s = vj_now();
+    e->progress.saved_s = vj_now();
     VJ_TRY(e->request->probes ? work_on_files(e, &stop) : work_on_heads(e, &stop));
     if (!stop) return VJ_OK;
     add_history(e, "stop", vj_stop_reason(stop));
     *outcome = VJ_EVALUATE_STOPPED;
-    if (e->epoch < e->epochs)
-        vj_log("stopped in epoch %lld of %lld by %s; the same command goes on", (long long)e->epoch + 1,
+    if (e->stream.epoch < e->epochs)
+        vj_log("stopped in epoch %lld of %lld by %s; the same command goes on", (long long)e->stream.epoch + 1,
                (long long)e->epochs, vj_stop_reason(stop));
     else
         vj_log("stopped while measuring by %s; the same command goes on", vj_stop_reason(stop));
@@ -422,7 +422,7 @@ static vj_status run(vj_evaluation *e, MPI_Comm comm, vj_evaluate_outcome *outco
     const bool leads = e->layout.tensor_rank == 0;
     VJ_TRY(vj_agree(comm, leads ? prepare(e) : VJ_OK));
     tell_group(e);
-    if (e->encoder_count == 0) return vj_agree(comm, leads ? do_nothing(e) : VJ_OK);
+    if (e->encoders.count == 0) return vj_agree(comm, leads ? do_nothing(e) : VJ_OK);
     VJ_TRY(vj_eval_open(e));
     if (e->request->dry_run) return VJ_OK;
     VJ_TRY(vj_agree(comm, leads ? lead(e, outcome) : vj_frozen_follow(&e->frozen)));
@@ -479,7 +479,7 @@ vj_status vj_evaluate(const vj_config *config, const vj_evaluate_request *reques
     copy->data.read_ahead = 1;
     copy->data.verify = 1.0;
     copy->data.cache[0] = '\0';
-    *e = (vj_evaluation){.config = copy, .request = request, .began_bytes = vj_resident_bytes()};
+    *e = (vj_evaluation){.config = copy, .request = request, .memory.began_bytes = vj_resident_bytes()};
     vj_status status = name_folder(e);
     if (status == VJ_OK) status = run(e, comm, outcome);
     release(e);

@@ -160,7 +160,7 @@ static vj_status place_entries(vj_exchange *x)
     return VJ_OK;
 }
 
-/* Return how many entries from k on have the same sample, and heads whose keys are neighbours in e->keys. */
+/* Return how many entries from k on have the same sample, and heads whose keys are neighbours in e->encoded.keys. */
 static int64_t run_length(const vj_exchange *x, int64_t k)
 {
     int64_t n = 1;
@@ -199,17 +199,18 @@ static vj_status make_room(vj_exchange *x)
     return grow_host(&x->in, in);
 }
 
-/* Compute the mean token of a sample as the mean over the mean tokens of its clips, because e->raw may hold only
- * these. */
+/* Compute the mean token of a sample as the mean over the mean tokens of its clips, because e->encoded.raw may hold
+ * only these. */
 static void compute_mean(vj_exchange *x, int slot)
 {
     const vj_evaluation *e = x->e;
     vj_backend *be = e->frozen.be;
     const int64_t segments = e->train.set.segments;
     const int D = (int)e->config->model.width;
-    const float *of_clips = e->raw_means ? e->raw + slot * segments * D : x->clip_means.at;
-    if (!e->raw_means)
-        vj_mean_tokens(be, x->clip_means.at, e->raw + slot * e->sample_floats, segments, e->tokens / segments, D);
+    const float *of_clips = e->encoded.raw_means ? e->encoded.raw + slot * segments * D : x->clip_means.at;
+    if (!e->encoded.raw_means)
+        vj_mean_tokens(be, x->clip_means.at, e->encoded.raw + slot * e->sample_floats, segments, e->tokens / segments,
+                       D);
     vj_mean_tokens(be, x->means.at + slot * D, of_clips, 1, segments, D);
 }
 
@@ -226,7 +227,7 @@ static void compute_rows(vj_exchange *x, int encoder, int64_t *keyed, int64_t *s
         const vj_eval_head *h = head_of(x, k);
         const int slot = x->entries[k].slot;
         if (h->on_tokens) {
-            const float *of = vj_token_probe_forward(h->token_probe, e->raw + slot * e->sample_floats);
+            const float *of = vj_token_probe_forward(h->token_probe, e->encoded.raw + slot * e->sample_floats);
             vj_copy(be, x->scores.at + *scores, of, h->shape.classes);
             *scores += h->shape.classes;
             k++;
@@ -240,7 +241,7 @@ static void compute_rows(vj_exchange *x, int encoder, int64_t *keyed, int64_t *s
         }
         const int64_t n = run_length(x, k);
         vj_head_pool_many(be, &h->shape, (int)n, x->rows.at + *keyed * row, x->prob.at + *keyed * prob,
-                          e->keys[encoder] + h->key_at * row, e->normed + slot * e->sample_floats);
+                          e->encoded.keys[encoder] + h->key_at * row, e->encoded.normed + slot * e->sample_floats);
         *keyed += n;
         k += n;
     }
@@ -344,7 +345,7 @@ static vj_status compute_dkeys(vj_exchange *x)
         if (h->key_at >= 0) {
             vj_head_pool_backward_many(be, &h->shape, (int)n, x->dkeys.at + keyed * row, x->drows.at + keyed * row,
                                        x->rows.at + keyed * row, x->prob.at + keyed * prob,
-                                       e->normed + x->entries[k].slot * e->sample_floats);
+                                       e->encoded.normed + x->entries[k].slot * e->sample_floats);
             keyed += n;
         }
         k += n;
@@ -399,7 +400,7 @@ vj_status vj_exchange_keys(vj_evaluation *e, int encoder, const int64_t *heads, 
     MPI_Allgatherv(x->out.at, x->in_count[e->rank], MPI_FLOAT, x->in.at, x->in_count, x->in_at, MPI_FLOAT, e->comm);
     for (int64_t i = 0; i < n; i++) {
         const vj_eval_head *h = &e->head[heads[i]];
-        vj_upload(e->frozen.be, e->keys[encoder] + h->key_at * key, x->in.at + x->in_at[h->owner],
+        vj_upload(e->frozen.be, e->encoded.keys[encoder] + h->key_at * key, x->in.at + x->in_at[h->owner],
                   key * (int64_t)sizeof(float));
         x->in_at[h->owner] += (int)key;
     }

@@ -18,7 +18,7 @@ typedef struct {
 /** Create an exchange without buffers, which later calls allocate. `e` is borrowed. */
 vj_status vj_exchange_open(vj_exchange **exchange, vj_evaluation *e);
 void vj_exchange_close(vj_exchange *exchange);
-/** Send the keys of heads [n] of encoder i from their owners to e->keys[i] on all ranks. Collective. */
+/** Send the keys of heads [n] of encoder i from their owners to e->encoded.keys[i] on all ranks. Collective. */
 vj_status vj_exchange_keys(vj_evaluation *e, int i, const int64_t *heads, int64_t n);
 /**
  * Compute the rows of entries [n], and send them to the owners of their heads. The entries must be the same on all

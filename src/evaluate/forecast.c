@@ -32,12 +32,12 @@ static vj_status check_operations(const vj_evaluation *e, int64_t needed, double
     /* With stored features the comparison is also with one online probe: when tokens come from disk, most of the
      * remaining work is in the probes, but that is little. */
     const double times = (encoders + heads) / (encoders + largest);
-    *training = (double)(e->copies > 0 ? e->copies : e->epochs) * encoders + (double)e->epochs * heads;
-    if (e->copies > 0)
+    *training = (double)(e->stored.copies > 0 ? e->stored.copies : e->epochs) * encoders + (double)e->epochs * heads;
+    if (e->stored.copies > 0)
         vj_log("evaluate: features of %lld cop%s take %.1f MiB on disk, in %s/features%s; to encode a copy takes %.5g "
                "TFLOP, an epoch then %.5g in the probes",
-               (long long)e->copies, e->copies == 1 ? "y" : "ies", vj_eval_store_bytes(e) / 1048576.0, e->dir,
-               e->request->keep_features ? "" : " until the end", 1e-12 * encoders, 1e-12 * heads);
+               (long long)e->stored.copies, e->stored.copies == 1 ? "y" : "ies", vj_eval_store_bytes(e) / 1048576.0,
+               e->dir, e->request->keep_features ? "" : " until the end", 1e-12 * encoders, 1e-12 * heads);
     else
         vj_log(
             "evaluate: an epoch takes %.5g TFLOP in the encoders and %.5g in the probes: %.2f times that of one probe",
@@ -58,12 +58,12 @@ static void count_sample(vj_evaluation *e, int64_t needed)
 {
     const double ranks = e->tensor ? e->layout.tensor_size : 1, encoders = encoders_flops(e, 1) / ranks;
     const int views = vj_eval_test_views(e);
-    e->train_flops = e->copies > 0 ? 0.0 : encoders;
-    e->test_flops = views * encoders;
+    e->progress.train_flops = e->stored.copies > 0 ? 0.0 : encoders;
+    e->progress.test_flops = views * encoders;
     for (int64_t i = 0; i < e->head_count; i++) {
         const double one = vj_eval_head_flops(e, &e->head[i]);
-        if (needed > 0) e->train_flops += (double)e->split[e->head[i].split].learned / (double)needed * one;
-        e->test_flops += views * one / 3.0;
+        if (needed > 0) e->progress.train_flops += (double)e->split[e->head[i].split].learned / (double)needed * one;
+        e->progress.test_flops += views * one / 3.0;
     }
 }
 
@@ -104,7 +104,7 @@ static memory predict(const vj_evaluation *e)
                 .tokens = 2 * slots * e->sample_floats * (int64_t)sizeof(float),
                 .libraries = LIBRARIES};
     int64_t keyed = 0, mine = 0, labelled = e->validation.set.count;
-    for (int i = 0; i < e->frozen.count; i++) keyed = larger(keyed, e->keyed[i]);
+    for (int i = 0; i < e->frozen.count; i++) keyed = larger(keyed, e->encoded.keyed[i]);
     for (int64_t i = 0; i < e->head_count; i++) {
         const vj_eval_head *h = &e->head[i];
         if (h->owner != e->rank) continue;
@@ -124,7 +124,7 @@ static memory predict(const vj_evaluation *e)
      * are read ahead. */
     const int64_t D = c->model.width, batch = c->evaluate.batch * e->sample_floats * (int64_t)sizeof(float);
     const int64_t stored = batch / (e->tokens / e->train.set.segments) * vj_eval_store_tokens(e);
-    if (e->copies > 0)
+    if (e->stored.copies > 0)
         m.features = larger(batch + stored, 2 * stored) +
                      e->frozen.count * D * D * (8 * vj_eval_store_sums(e) + 4 + 8) +
                      (vj_features_type_of(c->embed.dtype) == VJ_FEATURES_F32 ? 0 : stored / 2);
@@ -170,7 +170,7 @@ vj_status vj_eval_forecast(vj_evaluation *e)
         vj_log(
             "evaluate: %lld probes (%d tasks, %d poolings, %d shares, %d encoders, %lld seeds, %d of a sweep) on %s, "
             "%lld epochs",
-            (long long)e->head_count, e->tasks.count, c->probe.pooling.count, c->probe.labels_count, e->encoder_count,
+            (long long)e->head_count, e->tasks.count, c->probe.pooling.count, c->probe.labels_count, e->encoders.count,
             (long long)c->probe.seeds, e->sweep, ranks, (long long)e->epochs);
         vj_log("evaluate: %lld of %lld training samples are encoded in an epoch, and %lld samples of %d views to "
                "measure; a sample is %d segments, %lld tokens",
@@ -180,6 +180,6 @@ vj_status vj_eval_forecast(vj_evaluation *e)
     }
     count_sample(e, needed);
     if (status == VJ_OK) log_time(e, training);
-    e->forecast_bytes = log_memory(e);
+    e->memory.forecast_bytes = log_memory(e);
     return status;
 }

@@ -166,7 +166,7 @@ int64_t vj_eval_max_floats(const vj_evaluation *e)
 vj_status vj_eval_token_learn(vj_evaluation *e, vj_eval_head *h, int64_t slot, int32_t label, int64_t batch,
                               double *loss)
 {
-    vj_token_probe_forward(h->token_probe, e->raw + slot * e->sample_floats);
+    vj_token_probe_forward(h->token_probe, e->encoded.raw + slot * e->sample_floats);
     return vj_token_probe_backward(h->token_probe, label, loss, h->sum, batch);
 }
 

@@ -30,8 +30,8 @@ vj_status vj_eval_head_digest(uint64_t *digest, const vj_evaluation *e, const vj
 int64_t vj_eval_row_floats(const vj_eval_head *h);
 int64_t vj_eval_max_floats(const vj_evaluation *e);
 
-/** Only on_tokens: add the gradient of the sample at index `slot` of e->raw to h->sum, for a batch of `batch` samples.
- * *loss is the loss of the sample. */
+/** Only on_tokens: add the gradient of the sample at index `slot` of e->encoded.raw to h->sum, for a batch of `batch`
+ * samples. *loss is the loss of the sample. */
 vj_status vj_eval_token_learn(vj_evaluation *e, vj_eval_head *h, int64_t slot, int32_t label, int64_t batch,
                               double *loss);
 /** Only on_tokens: sum the gradients over all ranks, and update the weights on each rank. Collective. */

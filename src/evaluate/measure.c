@@ -201,7 +201,7 @@ static vj_status run_round(pass *p)
     VJ_TRY(vj_agree(e->comm, last > first ? vj_loader_next(e->loader, &clips, &wait_s) : VJ_OK));
     p->waited_s += wait_s;
     VJ_TRY(vj_eval_note_damage(e, p->list.side, last > first ? &clips : NULL));
-    vj_work_begin(e->frozen.be, (double)(last - first) * e->test_flops, log_progress, p);
+    vj_work_begin(e->frozen.be, (double)(last - first) * e->progress.test_flops, log_progress, p);
     for (int i = 0; i < e->frozen.count; i++) {
         VJ_TRY(vj_agree(e->comm, last > first ? vj_eval_encode(e, i, &clips, last - first, p->views) : VJ_OK));
         const int64_t entries = list_entries(p, i);
@@ -260,18 +260,6 @@ static int64_t compact(vj_prediction *rows, int64_t count)
     for (int64_t i = 0; i < count; i++)
         if (rows[i].clip >= 0) rows[n++] = rows[i];
     return n;
-}
-
-static vj_status summarise(vj_eval_score *score, const vj_config *config, const vj_prediction *rows, int64_t n,
-                           int classes)
-{
-    vj_accuracies all;
-    VJ_TRY(vj_predictions_accuracies(&all, config, rows, n, classes));
-    score->top1 = all.top1;
-    score->as_published = all.as_published;
-    score->top5 = all.top5;
-    score->mean_class = all.mean_class;
-    return VJ_OK;
 }
 
 static bool holds_out(const vj_eval_split *split, int64_t sample)
@@ -355,7 +343,8 @@ static vj_status measure_validation(vj_evaluation *e, pass *p, vj_eval_score *sc
             status = vj_raise(VJ_ERR_FORMAT, "%s: no sample with a label '%s' can be used: their clips are damaged",
                               p->list.side->paths, e->tasks.item[e->head[h].task]);
         else
-            status = summarise(&scores[h], e->config, p->list.prediction[h], labelled[h], e->head[h].shape.classes);
+            status = vj_predictions_accuracies(&scores[h].on_validation, e->config, p->list.prediction[h], labelled[h],
+                                               e->head[h].shape.classes);
         if (status == VJ_OK) status = vj_eval_head_digest(&scores[h].digest, e, &e->head[h]);
     }
     status = vj_agree(e->comm, status);

@@ -11,7 +11,6 @@
 #include "evaluate/heads.h"
 #include "evaluate/partial.h"
 #include "evaluate/parts.h"
-#include "h5/h5.h"
 #include "parallel/parallel.h"
 #include "probe/predictions_table.h"
 
@@ -89,18 +88,6 @@ static vj_status write_data(const vj_evaluation *e, const vj_eval_measured *m, f
     return vj_h5_flush(&f->out);
 }
 
-static vj_status publish(vj_evaluation *e, file *f, vj_status status)
-{
-    const vj_lease_seal lease = vj_lease_seal_of(e->lease);
-    VJ_TRY(vj_h5_gather(&f->out, status));
-    VJ_TRY(vj_h5_gather(&f->out, vj_h5_verify(&f->out)));
-    if (e->rank == 0) {
-        status = vj_lease_check(&lease);
-        if (status == VJ_OK) status = vj_h5_publish(&f->out);
-    }
-    return vj_h5_commit(&f->out, status);
-}
-
 static vj_status save(vj_evaluation *e, const vj_eval_measured *m, file *f, const char *text)
 {
     char path[VJ_PATH + 32];
@@ -114,7 +101,7 @@ static vj_status save(vj_evaluation *e, const vj_eval_measured *m, file *f, cons
     vj_broadcast(f->rows, e->head_count * (int64_t)sizeof *f->rows, e->comm);
     f->sum = places[0];
     f->damaged = places[1];
-    return publish(e, f, write_data(e, m, f));
+    return vj_eval_publish(e, &f->out, NULL, write_data(e, m, f));
 }
 
 vj_status vj_eval_save_measured(vj_evaluation *e, const vj_eval_measured *m)
@@ -131,8 +118,8 @@ vj_status vj_eval_save_measured(vj_evaluation *e, const vj_eval_measured *m)
     H5E_END_TRY
     free(f.rows);
     free(text);
-    e->saved_s = vj_now();
-    vj_stop_record_checkpoint(&e->stop, e->saved_s - begin);
+    e->progress.saved_s = vj_now();
+    vj_stop_record_checkpoint(&e->stop, e->progress.saved_s - begin);
     return status;
 }
 

@@ -16,6 +16,7 @@
 #include "evaluate/evaluate.h"
 #include "feed/eval_set.h"
 #include "feed/loader.h"
+#include "h5/h5.h"
 #include "parallel/parallel.h"
 #include "probe/belong.h"
 #include "probe/frozen.h"
@@ -68,7 +69,7 @@ typedef struct {
     int on_tokens; /* bool: its blocks work on all tokens (probe/token_probe.h), else on the query */
     vj_recipe recipe;
     int owner;      /* the rank that holds its predictions, and its weights (on_tokens: all ranks hold its weights) */
-    int64_t key_at; /* index of its key in e->keys[encoder]; -1: no key */
+    int64_t key_at; /* index of its key in e->encoded.keys[encoder]; -1: no key */
     const vj_probe_file *measured; /* the file that it was read from if it is only measured; else NULL */
     /* Only on its owner and if not on_tokens, else NULL. */
     vj_head *head;
@@ -81,11 +82,10 @@ typedef struct {
 
 /* The result of a head. */
 typedef struct {
-    double top1, top5, mean_class; /* percent, on the validation samples */
-    double as_published;           /* as in vj_accuracies */
-    double held_top1;              /* percent, on the held-out training samples; NaN: there are none */
-    uint64_t digest;               /* of its weights (probe/probe_file.h) */
-    int chosen;                    /* bool: has the highest held_top1 of its sweep */
+    vj_accuracies on_validation;
+    double held_top1; /* percent, on the held-out training samples; NaN: there are none */
+    uint64_t digest;  /* of its weights (probe/probe_file.h) */
+    int chosen;       /* bool: has the highest held_top1 of its sweep */
 } vj_eval_score;
 
 /* The buffers of a rank for rows and gradients that go to and from the owners of heads (exchange.c). */
@@ -97,23 +97,29 @@ typedef struct vj_eval_reader vj_eval_reader;
 typedef struct {
     vj_config *config; /* owned */
     const vj_evaluate_request *request;
+
     /* With parallel.tensor > 1 the ranks of a tensor group divide the encoders among them. Rank 0 of each group is its
      * leader. The leaders run the campaign and communicate over `comm`; the other ranks only take part in encoding
      * (vj_frozen_follow()). */
     vj_layout layout;
-    vj_tensor *tensor;           /* NULL: no tensor groups; every rank is a leader */
-    MPI_Comm comm;               /* layout.data */
-    int rank, size;              /* in comm */
-    char dir[VJ_PATH];           /* folder of checkpoints and results: request->dir, for a part DIR/part_K_of_N */
-    int encoder_count;           /* encoders that the rows need */
-    int encoder_at[VJ_MAX_LIST]; /* [encoder_count] their indices in request->encoders */
-    char encoder_name[VJ_MAX_LIST][VJ_ENCODER_NAME];
-    char encoder_from[VJ_MAX_LIST][VJ_PATH]; /* [request->encoder_count] their checkpoints, or random:... */
-    uint64_t encoder_digest[VJ_MAX_LIST];
+    vj_tensor *tensor; /* NULL: no tensor groups; every rank is a leader */
+    MPI_Comm comm;     /* layout.data */
+    int rank, size;    /* in comm */
+    char dir[VJ_PATH]; /* folder of checkpoints and results: request->dir, for a part DIR/part_K_of_N */
+
+    struct { /* the encoders that the rows need */
+        int count;
+        int at[VJ_MAX_LIST]; /* [count] their indices in request->encoders */
+        char name[VJ_MAX_LIST][VJ_ENCODER_NAME];
+        char from[VJ_MAX_LIST][VJ_PATH]; /* [request->encoder_count] their checkpoints, or random:... */
+        uint64_t digest[VJ_MAX_LIST];
+    } encoders;
+
     vj_eval_side train, validation;
     vj_strings tasks;
     int classes[VJ_MAX_LABELS]; /* [tasks] */
-    vj_eval_row *row;           /* [row_count] rows to make, of row_total in the whole table; a part may have none */
+
+    vj_eval_row *row; /* [row_count] rows to make, of row_total in the whole table; a part may have none */
     int64_t row_count, row_total;
     vj_eval_split *split;
     int split_count;
@@ -121,40 +127,60 @@ typedef struct {
     int64_t head_count;
     vj_probe_file *measured; /* [measured_count] owned; only with request->probes */
     int64_t measured_count;
-    int64_t epochs;           /* largest number of epochs of any split */
-    int64_t copies;           /* stored copies of the features of training samples (store.c); 0: online, none stored */
-    bool centre;              /* stored features are of the test crop, not of training views */
-    bool means;               /* only the mean token of each clip is stored, because no head needs more */
-    int sweep;                /* number of heads that differ only in learning rate and weight decay */
-    int seeds;                /* number of seeds of each row */
-    int64_t max_clips;        /* most clips that an encoder takes at once */
-    vj_frozen frozen;         /* the encoders; its `clips` are those of `train` */
-    int64_t tokens;           /* tokens that a probe sees at once: of all segments, or of one (across_segments) */
-    int64_t sample_floats;    /* tokens * width */
-    int64_t key_floats;       /* length of a key and of a row of attentive heads: key_heads * width */
-    int64_t key_heads;        /* attention heads of an attentive probe */
-    float *raw;               /* device, [samples at a time, views, tokens, width], as they come from the encoder */
-    bool raw_means;           /* `raw` now holds mean tokens of clips instead, [samples, segments, width] */
-    float *normed;            /* `raw` normalised; NULL: no head needs it */
-    float *keys[VJ_MAX_LIST]; /* device, by encoder: [keyed, key_floats] */
-    int64_t keyed[VJ_MAX_LIST]; /* by encoder: heads with a key */
+    int64_t epochs; /* largest number of epochs of any split */
+
+    struct {            /* stored features of training samples (store.c) */
+        int64_t copies; /* 0: online, none are stored */
+        bool centre;    /* they are of the test crop, not of training views */
+        bool means;     /* only the mean token of each clip is stored, because no head needs more */
+    } stored;
+
+    int sweep; /* number of heads that differ only in learning rate and weight decay */
+    int seeds; /* number of seeds of each row */
+
+    int64_t max_clips;     /* most clips that an encoder takes at once */
+    vj_frozen frozen;      /* the encoders; its `clips` are those of `train` */
+    int64_t tokens;        /* tokens that a probe sees at once: of all segments, or of one (across_segments) */
+    int64_t sample_floats; /* tokens * width */
+    int64_t key_floats;    /* length of a key and of a row of attentive heads: key_heads * width */
+    int64_t key_heads;     /* attention heads of an attentive probe */
+
+    struct {                        /* of the samples that an encoder encoded last; device memory */
+        float *raw;                 /* [samples at a time, views, tokens, width], as they come from the encoder */
+        bool raw_means;             /* `raw` now holds mean tokens of clips instead, [samples, segments, width] */
+        float *normed;              /* `raw` normalised; NULL: no head needs it */
+        float *keys[VJ_MAX_LIST];   /* by encoder: [keyed, key_floats] */
+        int64_t keyed[VJ_MAX_LIST]; /* by encoder: heads with a key */
+    } encoded;
+
     vj_exchange *exchange;
     vj_eval_reader *reader; /* of stored features; NULL: online, or not started yet */
     vj_loader *loader;
     vj_eval_item *items; /* the clips that this loader loads, in order */
-    /* The stream of the current epoch. */
-    int64_t epoch;
-    int64_t *stream, stream_count, place; /* [stream_count] sample indices; `place`: the next one to encode */
+
+    struct { /* of the current epoch (stream.c) */
+        int64_t epoch;
+        int64_t *sample, count; /* [count] sample indices */
+        int64_t place;          /* of the next one to encode */
+    } stream;
+
     char *began_as; /* description in the checkpoint that this evaluation continues (state.c), owned; NULL: none */
     vj_stop stop;
     vj_lease *lease; /* of the folder, on rank 0 */
-    /* Time of the last checkpoint, and spent waiting for clips or features. */
-    double saved_s, waited_s;
-    vj_progress_line line;               /* about training */
-    int64_t encoded;                     /* samples that all ranks encoded or read since the start */
-    int64_t round;                       /* training samples in the present round, of all ranks; 0: between rounds */
-    double train_flops, test_flops;      /* of this rank, for a sample that it trains on; that it tests in all views */
-    int64_t began_bytes, forecast_bytes; /* memory of this rank at the start; forecast of how much a rank adds */
+
+    struct {
+        double saved_s, waited_s;       /* time of the last checkpoint, and spent waiting for clips or features */
+        vj_progress_line line;          /* about training */
+        int64_t encoded;                /* samples that all ranks encoded or read since the start */
+        int64_t round;                  /* training samples in the present round, of all ranks; 0: between rounds */
+        double train_flops, test_flops; /* of this rank, for a sample that it trains on; that it tests in all views */
+    } progress;
+
+    struct {                    /* of this rank */
+        int64_t began_bytes;    /* at the start */
+        int64_t forecast_bytes; /* forecast of how much the rank that needs most adds to it */
+    } memory;
+
     vj_notes notes;
 } vj_evaluation;
 
@@ -192,9 +218,9 @@ vj_status vj_eval_list_rows(vj_evaluation *e);
 
 /* ------------------------------------------------------------------------------------------------ forecast.c */
 
-/** Print the plan and its operations and memory, and set e->forecast_bytes to the bytes of the rank that needs most.
- * VJ_ERR_USAGE if the probes take more operations than evaluate.sweep_flops allows. Call after the encoders are open
- * and before memory for heads is allocated. Collective. */
+/** Print the plan and its operations and memory, and set e->memory.forecast_bytes to the bytes of the rank that needs
+ * most. VJ_ERR_USAGE if the probes take more operations than evaluate.sweep_flops allows. Call after the encoders are
+ * open and before memory for heads is allocated. Collective. */
 vj_status vj_eval_forecast(vj_evaluation *e);
 
 /* ------------------------------------------------------------------------------------------------ probes.c */
@@ -214,13 +240,13 @@ vj_status vj_eval_keep_probes(vj_evaluation *e, const vj_eval_score *scores);
 /* ------------------------------------------------------------------------------------------------ stream.c */
 
 /**
- * Make the stream of epoch e->epoch, and set e->place to the first sample that some head has not used yet: 0, or later
- * after a restart. VJ_ERR_MEMORY. Not collective.
+ * Make the stream of epoch e->stream.epoch, and set e->stream.place to the first sample that some head has not used
+ * yet: 0, or later after a restart. VJ_ERR_MEMORY. Not collective.
  */
 vj_status vj_eval_stream_begin(vj_evaluation *e);
 /** End the epoch: check that all splits have used all their samples, and reset their progress. */
 void vj_eval_stream_end(vj_evaluation *e);
-/** Return whether a split still learns in epoch e->epoch. Splits can have different numbers of epochs. */
+/** Return whether a split still learns in epoch e->stream.epoch. Splits can have different numbers of epochs. */
 bool vj_eval_learns(const vj_evaluation *e, const vj_eval_split *split);
 
 /* ------------------------------------------------------------------------------------------------ pass.c */
@@ -241,15 +267,15 @@ int vj_eval_test_views(const vj_evaluation *e);
  * Training views are those of `epoch`. Not collective. */
 vj_status vj_eval_load(vj_evaluation *e, const vj_eval_side *side, const int64_t *samples, int64_t n, int64_t at_once,
                        int crops, int64_t epoch);
-/** Encode a batch with encoder i to e->raw and e->normed: [samples, views, tokens, width]. Fails if another rank of the
- * tensor group has failed. */
+/** Encode a batch with encoder i to e->encoded.raw and e->encoded.normed: [samples, views, tokens, width]. Fails if
+ * another rank of the tensor group has failed. */
 vj_status vj_eval_encode(vj_evaluation *e, int i, const vj_batch *batch, int64_t samples, int views);
 
-/** For training, start to load the clips of samples [n] of epoch e->epoch, or to read their stored features, in batches
- * of evaluate.batch samples. Collective. */
+/** For training, start to load the clips of samples [n] of epoch e->stream.epoch, or to read their stored features, in
+ * batches of evaluate.batch samples. Collective. */
 vj_status vj_eval_start(vj_evaluation *e, const int64_t *samples, int64_t n);
 /** Take the next batch with vj_eval_next(). Then call vj_eval_tokens() for each encoder in turn, which writes the
- * tokens of the samples to e->raw and e->normed, encoded or read. Not collective. */
+ * tokens of the samples to e->encoded.raw and e->encoded.normed, encoded or read. Not collective. */
 vj_status vj_eval_next(vj_evaluation *e, vj_batch *clips);
 vj_status vj_eval_tokens(vj_evaluation *e, int i, const vj_batch *clips, int64_t samples);
 
@@ -266,7 +292,7 @@ vj_status vj_eval_note_damage(vj_evaluation *e, vj_eval_side *side, const vj_bat
 /** Return whether a clip that shows this sample in this epoch (for measuring: 0) is damaged. Such a sample is encoded
  * like others, from pixels that are zero, but nothing is learned from it and it is not counted. */
 bool vj_eval_is_lost(const vj_eval_side *side, int64_t sample, int64_t epoch);
-/** Return the same for a training sample in epoch e->epoch, or in the stored copy that this epoch reads. */
+/** Return the same for a training sample in epoch e->stream.epoch, or in the stored copy that this epoch reads. */
 bool vj_eval_lost_in_training(const vj_evaluation *e, int64_t sample);
 /** Count the validation samples with a label of a task: those that can be used, and those lost. */
 void vj_eval_count_tested(const vj_evaluation *e, int task, int64_t *used, int64_t *lost);
@@ -320,6 +346,10 @@ vj_status vj_eval_write_attention(vj_evaluation *e, const vj_eval_score *scores)
 char *vj_eval_describe(const vj_evaluation *e);
 /** Return the same kind of text with what all parts of a campaign have in common. */
 char *vj_eval_describe_campaign(const vj_evaluation *e);
+/** Commit a checkpoint whose data all ranks have written, each with its `status`. Keep the file that it replaces, if
+ * there is one, as `before` too; NULL: do not. Nothing is committed if another job has taken the folder's lease.
+ * Collective, agreed. */
+vj_status vj_eval_publish(vj_evaluation *e, vj_h5_writer *out, const char *before, vj_status status);
 /** Write DIR/evaluation.h5: the weights and moments of all heads after their last updates. Collective, agreed. */
 vj_status vj_eval_save(vj_evaluation *e);
 /** Read DIR/evaluation.h5, or the previous one if it is missing or damaged. *found: one of them exists. VJ_ERR_USAGE if

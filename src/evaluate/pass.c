@@ -28,10 +28,10 @@ int64_t vj_eval_max_clips(const vj_evaluation *e)
 
 static vj_status open_encoders(vj_evaluation *e)
 {
-    vj_strings encoders = {.count = e->encoder_count};
+    vj_strings encoders = {.count = e->encoders.count};
     vj_frozen *f = &e->frozen;
     for (int i = 0; i < encoders.count; i++)
-        snprintf(encoders.item[i], VJ_PATH, "%s", e->encoder_from[e->encoder_at[i]]);
+        snprintf(encoders.item[i], VJ_PATH, "%s", e->encoders.from[e->encoders.at[i]]);
     *f = (vj_frozen){.config = e->config,
                      .comm = e->layout.world,
                      .rank = e->layout.rank,
@@ -43,7 +43,7 @@ static vj_status open_encoders(vj_evaluation *e)
     VJ_TRY(vj_tensor_use_device(e->tensor, f->be, &e->layout));
     for (int i = 0; i < f->count; i++) {
         VJ_ASSERT(e->layout.tensor_rank > 0 || e->train.set.segments * f->encoder[i]->net.tokens == e->tokens);
-        VJ_TRY(vj_frozen_digest(f->encoder[i], &e->encoder_digest[i]));
+        VJ_TRY(vj_frozen_digest(f->encoder[i], &e->encoders.digest[i]));
     }
     return VJ_OK;
 }
@@ -55,14 +55,14 @@ static vj_status open_tokens(vj_evaluation *e)
     const int64_t key = e->key_floats * (int64_t)sizeof(float);
     bool keys = false;
     for (int i = 0; i < e->frozen.count; i++) {
-        if (e->keyed[i] == 0) continue;
+        if (e->encoded.keyed[i] == 0) continue;
         keys = true;
-        e->keys[i] = vj_device_alloc(be, e->keyed[i] * key);
-        if (!e->keys[i]) return VJ_ERR_MEMORY; /* reported by the device */
+        e->encoded.keys[i] = vj_device_alloc(be, e->encoded.keyed[i] * key);
+        if (!e->encoded.keys[i]) return VJ_ERR_MEMORY; /* reported by the device */
     }
-    e->raw = vj_device_alloc(be, bytes);
-    if (keys) e->normed = vj_device_alloc(be, bytes);
-    return e->raw && (e->normed || !keys) ? VJ_OK : VJ_ERR_MEMORY;
+    e->encoded.raw = vj_device_alloc(be, bytes);
+    if (keys) e->encoded.normed = vj_device_alloc(be, bytes);
+    return e->encoded.raw && (e->encoded.normed || !keys) ? VJ_OK : VJ_ERR_MEMORY;
 }
 
 /* Open what only leaders have: heads, token buffers and the exchange. */
@@ -88,13 +88,13 @@ void vj_eval_close(vj_evaluation *e)
     vj_eval_reader_close(e->reader);
     vj_exchange_close(e->exchange);
     vj_eval_close_heads(e);
-    for (int i = 0; be && i < VJ_MAX_LIST; i++) vj_device_free(be, e->keys[i]);
-    if (be) vj_device_free(be, e->raw);
-    if (be) vj_device_free(be, e->normed);
+    for (int i = 0; be && i < VJ_MAX_LIST; i++) vj_device_free(be, e->encoded.keys[i]);
+    if (be) vj_device_free(be, e->encoded.raw);
+    if (be) vj_device_free(be, e->encoded.normed);
     e->frozen.clips = NULL; /* closed with the training side */
     vj_frozen_release(&e->frozen);
     free(e->items);
-    free(e->stream);
+    free(e->stream.sample);
 }
 
 /* ------------------------------------------------------------------------------------------------ passes */
@@ -122,8 +122,8 @@ vj_status vj_eval_load(vj_evaluation *e, const vj_eval_side *side, const int64_t
 }
 
 /*
- * Copy the features of clips [first, first + count) of a batch to their places in e->raw. Its order is [samples, views,
- * segments, tokens of a clip, width], while the clips of a sample come in the order [segments, views].
+ * Copy the features of clips [first, first + count) of a batch to their places in e->encoded.raw. Its order is
+ * [samples, views, segments, tokens of a clip, width], while the clips of a sample come in the order [segments, views].
  */
 static void place_tokens(vj_evaluation *e, const float *features, int64_t first, int64_t count, int views)
 {
@@ -131,8 +131,8 @@ static void place_tokens(vj_evaluation *e, const float *features, int64_t first,
     for (int64_t i = 0; i < count; i++) {
         const int64_t sample = (first + i) / (segments * views), rest = (first + i) % (segments * views);
         const int64_t segment = rest / views, view = rest % views;
-        vj_copy(e->frozen.be, e->raw + ((sample * views + view) * segments + segment) * clip, features + i * clip,
-                clip);
+        vj_copy(e->frozen.be, e->encoded.raw + ((sample * views + view) * segments + segment) * clip,
+                features + i * clip, clip);
     }
 }
 
@@ -147,8 +147,9 @@ static bool whole_batches(vj_backend *be)
 
 static void normalise(vj_evaluation *e, int i, int64_t samples)
 {
-    if (e->keyed[i] == 0) return;
-    vj_probe_normalise(e->frozen.be, e->normed, e->raw, samples * e->tokens, (int)e->config->model.width);
+    if (e->encoded.keyed[i] == 0) return;
+    vj_probe_normalise(e->frozen.be, e->encoded.normed, e->encoded.raw, samples * e->tokens,
+                       (int)e->config->model.width);
 }
 
 vj_status vj_eval_encode(vj_evaluation *e, int i, const vj_batch *batch, int64_t samples, int views)
@@ -156,7 +157,7 @@ vj_status vj_eval_encode(vj_evaluation *e, int i, const vj_batch *batch, int64_t
     const vj_config *c = e->config;
     const int64_t each = whole_batches(e->frozen.be) ? batch->count : 1;
     VJ_ASSERT(batch->count == samples * views * e->train.set.segments);
-    e->raw_means = false;
+    e->encoded.raw_means = false;
     for (int64_t first = 0; first < batch->count; first += each) {
         vj_batch some = *batch;
         some.count = each;
@@ -174,24 +175,24 @@ vj_status vj_eval_encode(vj_evaluation *e, int i, const vj_batch *batch, int64_t
 vj_status vj_eval_start(vj_evaluation *e, const int64_t *samples, int64_t n)
 {
     const int64_t batch = e->config->evaluate.batch;
-    if (e->copies > 0) return vj_eval_reader_start(e, samples, n);
-    return vj_agree(e->comm, vj_eval_load(e, &e->train, samples, n, batch, 1, e->epoch));
+    if (e->stored.copies > 0) return vj_eval_reader_start(e, samples, n);
+    return vj_agree(e->comm, vj_eval_load(e, &e->train, samples, n, batch, 1, e->stream.epoch));
 }
 
 vj_status vj_eval_next(vj_evaluation *e, vj_batch *clips)
 {
     double wait_s = 0.0;
-    vj_status status = e->copies > 0 ? VJ_OK : vj_loader_next(e->loader, clips, &wait_s);
-    e->waited_s += wait_s;
+    vj_status status = e->stored.copies > 0 ? VJ_OK : vj_loader_next(e->loader, clips, &wait_s);
+    e->progress.waited_s += wait_s;
     return status;
 }
 
 vj_status vj_eval_tokens(vj_evaluation *e, int i, const vj_batch *clips, int64_t samples)
 {
     double wait_s = 0.0;
-    if (e->copies == 0) return vj_eval_encode(e, i, clips, samples, 1);
+    if (e->stored.copies == 0) return vj_eval_encode(e, i, clips, samples, 1);
     VJ_TRY(vj_eval_reader_next(e, samples, &wait_s));
-    e->waited_s += wait_s;
+    e->progress.waited_s += wait_s;
     normalise(e, i, samples);
     return VJ_OK;
 }

@@ -275,7 +275,7 @@ static vj_status make_head(vj_evaluation *e, const vj_eval_row *row, int split, 
                                .tokens = e->tokens,
                                .batch = c->probe.batch};
     VJ_TRY(parse_kind(e, h, c->probe.pooling.item[row->pooling]));
-    if (h->shape.pooling == VJ_POOL_ATTENTIVE && !h->on_tokens) h->key_at = e->keyed[row->encoder]++;
+    if (h->shape.pooling == VJ_POOL_ATTENTIVE && !h->on_tokens) h->key_at = e->encoded.keyed[row->encoder]++;
     return VJ_OK;
 }
 
@@ -340,15 +340,15 @@ vj_status vj_eval_plan(vj_evaluation *e)
     VJ_TRY(vj_eval_list_rows(e));
     VJ_TRY(make_splits(e));
     VJ_TRY(count_wanted(e));
-    e->copies = vj_config_copies(c, &e->centre);
-    if (e->copies > e->epochs) e->copies = e->epochs;
+    e->stored.copies = vj_config_copies(c, &e->stored.centre);
+    if (e->stored.copies > e->epochs) e->stored.copies = e->epochs;
     for (int i = 0; i < e->split_count; i++)
         if (e->split[i].learned == 0)
             return vj_raise(VJ_ERR_STATE, "%s: %g %% of the labels leave no sample of '%s' to learn from",
                             e->train.paths, e->split[i].labels, e->tasks.item[e->split[i].task]);
     VJ_TRY(make_heads(e));
-    e->means = e->copies > 0;
-    for (int64_t i = 0; i < e->head_count; i++) e->means &= e->head[i].shape.pooling == VJ_POOL_AVERAGE;
+    e->stored.means = e->stored.copies > 0;
+    for (int64_t i = 0; i < e->head_count; i++) e->stored.means &= e->head[i].shape.pooling == VJ_POOL_AVERAGE;
     return VJ_OK;
 }
 

@@ -14,7 +14,7 @@ void vj_eval_head_name(const vj_evaluation *e, const vj_eval_head *h, char name[
     }
     vj_head_facts facts = {.labels = e->split[h->split].labels, .seed = h->seed};
     snprintf(facts.task, sizeof facts.task, "%.60s", e->tasks.item[h->task]);
-    snprintf(facts.encoder, sizeof facts.encoder, "%s", e->encoder_name[h->encoder]);
+    snprintf(facts.encoder, sizeof facts.encoder, "%s", e->encoders.name[h->encoder]);
     vj_eval_kind(h, facts.kind);
     vj_head_name(&facts);
     if (e->sweep > 1)
@@ -35,7 +35,7 @@ vj_head_facts vj_eval_head_facts(const vj_evaluation *e, const vj_eval_head *h)
     const vj_eval_split *split = &e->split[h->split];
     vj_head_facts f = {.labels = split->labels,
                        .seed = h->seed,
-                       .encoder_digest = e->encoder_digest[h->encoder],
+                       .encoder_digest = e->encoders.digest[h->encoder],
                        .train_digest = vj_clips_fingerprint(e->train.clips),
                        .store_digest = vj_clips_fingerprint(e->validation.clips),
                        .split_digest = split->digest,
@@ -43,7 +43,7 @@ vj_head_facts vj_eval_head_facts(const vj_evaluation *e, const vj_eval_head *h)
                        .classes = h->shape.classes};
     f.class_digest = vj_clips_classes_digest(vj_clips_classes_of(e->train.clips, e->train.label[h->task]));
     snprintf(f.task, sizeof f.task, "%.60s", e->tasks.item[h->task]);
-    snprintf(f.encoder, sizeof f.encoder, "%s", e->encoder_name[h->encoder]);
+    snprintf(f.encoder, sizeof f.encoder, "%s", e->encoders.name[h->encoder]);
     vj_eval_kind(h, f.kind);
     snprintf(f.features, sizeof f.features, "%s", c->probe.features);
     snprintf(f.preset, sizeof f.preset, "%s", c->evaluate.preset == VJ_PRESET_PAPER ? "paper" : "code");

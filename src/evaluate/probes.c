@@ -125,8 +125,8 @@ static vj_status check_probe(vj_evaluation *e, const vj_probe_file *file, int ta
 
 static int find_encoder(const vj_evaluation *e, const char *name)
 {
-    for (int i = 0; i < e->encoder_count; i++)
-        if (strcmp(e->encoder_name[i], name) == 0) return i;
+    for (int i = 0; i < e->encoders.count; i++)
+        if (strcmp(e->encoders.name[i], name) == 0) return i;
     return -1;
 }
 
@@ -156,7 +156,7 @@ static vj_status make_head(vj_evaluation *e, int64_t i)
         return vj_raise(VJ_ERR_USAGE, "%s is of encoder '%s', which is not among those given", file->path,
                         file->facts.encoder);
     if (h->shape.pooling != VJ_POOL_ATTENTIVE || h->on_tokens) return VJ_OK;
-    h->key_at = e->keyed[h->encoder]++;
+    h->key_at = e->encoded.keyed[h->encoder]++;
     if (e->key_heads != 0 && e->key_heads != h->shape.heads)
         return vj_raise(VJ_ERR_USAGE, "%s has %d heads of attention, others have %lld: measure them apart", file->path,
                         h->shape.heads, (long long)e->key_heads);
@@ -210,10 +210,10 @@ vj_status vj_eval_read_probes(vj_evaluation *e)
 {
     for (int64_t i = 0; i < e->head_count; i++) {
         const vj_eval_head *h = &e->head[i];
-        const uint64_t want = h->measured->facts.encoder_digest, found = e->encoder_digest[h->encoder];
+        const uint64_t want = h->measured->facts.encoder_digest, found = e->encoders.digest[h->encoder];
         if (want != 0 && want != found)
             return vj_raise(VJ_ERR_USAGE, "%s was trained on features of encoder %016llx, '%s' is %016llx",
-                            h->measured->path, (unsigned long long)want, e->encoder_name[h->encoder],
+                            h->measured->path, (unsigned long long)want, e->encoders.name[h->encoder],
                             (unsigned long long)found);
         if (!vj_eval_has_weights(e, h)) continue;
         VJ_TRY(h->on_tokens ? vj_probe_file_read_token_probe(h->measured, e->frozen.be, h->token_probe)

@@ -171,7 +171,7 @@ static vj_status begin(vj_eval_reader *r, const int64_t *samples, int64_t n)
 
 vj_status vj_eval_reader_start(vj_evaluation *e, const int64_t *samples, int64_t n)
 {
-    const int64_t copy = e->epoch % e->copies;
+    const int64_t copy = e->stream.epoch % e->stored.copies;
     if (!e->reader) VJ_TRY(vj_agree(e->comm, create(e)));
     stop_thread(e->reader);
     if (e->reader->copy != copy) VJ_TRY(open_files(e->reader, e, copy));
@@ -188,9 +188,10 @@ vj_status vj_eval_reader_next(vj_evaluation *e, int64_t samples, double *wait_s)
     pthread_mutex_unlock(&r->lock);
     *wait_s = vj_now() - start;
     VJ_TRY(status);
-    vj_upload(e->frozen.be, e->raw, r->buffer[r->taken % 2], samples * r->sample_floats * (int64_t)sizeof(float));
+    vj_upload(e->frozen.be, e->encoded.raw, r->buffer[r->taken % 2],
+              samples * r->sample_floats * (int64_t)sizeof(float));
     VJ_TRY(vj_sync(e->frozen.be));
-    e->raw_means = e->means;
+    e->encoded.raw_means = e->stored.means;
     pthread_mutex_lock(&r->lock);
     r->taken++;
     pthread_cond_signal(&r->room);

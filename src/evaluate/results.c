@@ -30,13 +30,10 @@ static double summarise(vj_probe_row *row, const vj_evaluation *e, const vj_eval
         double highest = 0.0;
         for (int k = 0; k < e->sweep; k++) {
             if (of[k].chosen) chosen = &of[k];
-            highest = fmax(highest, of[k].top1);
+            highest = fmax(highest, of[k].on_validation.top1);
         }
         best += highest / (double)e->seeds;
-        seed[s] = (vj_probe_seed){.top1 = chosen->top1,
-                                  .top5 = chosen->top5,
-                                  .mean_class = chosen->mean_class,
-                                  .as_published = chosen->as_published,
+        seed[s] = (vj_probe_seed){.accuracies = chosen->on_validation,
                                   .probe_digest = chosen->digest,
                                   .split_digest = e->split[e->head[first + s * e->sweep].split].digest};
     }
@@ -49,7 +46,7 @@ static double make_row(vj_probe_row *row, const vj_evaluation *e, const vj_eval_
     const vj_eval_head *head = &e->head[first];
     const vj_head_facts facts = vj_eval_head_facts(e, head);
     *row = vj_probe_row_of(&facts);
-    snprintf(row->encoder, sizeof row->encoder, "%s", e->encoder_name[head->encoder]);
+    snprintf(row->encoder, sizeof row->encoder, "%s", e->encoders.name[head->encoder]);
     row->width = head->shape.D;
     row->effective_rank = vj_eval_store_rank(e, head->encoder);
     row->epochs = e->split[head->split].epochs;
@@ -113,12 +110,12 @@ static void write_head(FILE *out, const vj_evaluation *e, const vj_eval_head *h,
     fputc(',', out);
     vj_csv_put_text(out, e->tasks.item[h->task]);
     fputc(',', out);
-    vj_csv_put_text(out, e->encoder_name[h->encoder]);
+    vj_csv_put_text(out, e->encoders.name[h->encoder]);
     fprintf(out, ",%s,%d,%g,%llu,%g,%g,%lld,%lld,", vj_eval_kind(h, kind), h->shape.depth, split->labels,
             (unsigned long long)h->seed, h->recipe.lr, h->recipe.weight_decay, (long long)split->learned,
             (long long)split->update);
-    fprintf(out, "%.17g,%.17g,%.17g,%lld,%lld,", score->top1, score->top5, score->mean_class, (long long)counted,
-            (long long)failed);
+    fprintf(out, "%.17g,%.17g,%.17g,%lld,%lld,", score->on_validation.top1, score->on_validation.top5,
+            score->on_validation.mean_class, (long long)counted, (long long)failed);
     if (split->held_count > 0) fprintf(out, "%.17g", score->held_top1);
     fprintf(out, ",%d\n", score->chosen);
 }

@@ -42,8 +42,8 @@ static vj_status open_work(work *w, vj_evaluation *e)
 {
     const int64_t limit = e->config->evaluate.batch * e->size;
     const int64_t row = e->key_floats;
-    *w = (work){.e = e, .sample = e->stream + e->place};
-    w->count = e->stream_count - e->place < limit ? e->stream_count - e->place : limit;
+    *w = (work){.e = e, .sample = e->stream.sample + e->stream.place};
+    w->count = e->stream.count - e->stream.place < limit ? e->stream.count - e->stream.place : limit;
     w->part = vj_calloc(e->split_count, sizeof *w->part);
     w->entry = vj_calloc(w->count * e->head_count / e->frozen.count, sizeof *w->entry);
     w->place = vj_calloc(w->count, sizeof *w->place);
@@ -158,7 +158,7 @@ static vj_status check_loss(const work *w, const vj_eval_head *h, int64_t n)
         if (!isfinite(w->loss[i]))
             return vj_raise(VJ_ERR_STATE,
                             "the loss of an %s probe of '%s' on %s is %g after %lld updates with learning rate %g: %s",
-                            vj_eval_kind(h, kind), e->tasks.item[h->task], e->encoder_name[h->encoder], w->loss[i],
+                            vj_eval_kind(h, kind), e->tasks.item[h->task], e->encoders.name[h->encoder], w->loss[i],
                             (long long)w->part[h->split].update, h->recipe.lr,
                             w->part[h->split].update > 0 ? "a lower probe.lr?" : "are the encoder's weights finite?");
     return VJ_OK;
@@ -305,10 +305,10 @@ static vj_status run(work *w)
     const int64_t mine = first >= w->count ? 0 : w->count - first < batch ? w->count - first : batch;
     vj_batch clips;
     VJ_TRY(vj_agree(e->comm, mine > 0 ? vj_eval_next(e, &clips) : VJ_OK));
-    if (e->copies == 0) VJ_TRY(vj_eval_note_damage(e, &e->train, mine > 0 ? &clips : NULL));
+    if (e->stored.copies == 0) VJ_TRY(vj_eval_note_damage(e, &e->train, mine > 0 ? &clips : NULL));
     list_samples(w);
-    e->round = w->count;
-    vj_work_begin(e->frozen.be, (double)mine * e->train_flops, vj_eval_log_progress, e);
+    e->progress.round = w->count;
+    vj_work_begin(e->frozen.be, (double)mine * e->progress.train_flops, vj_eval_log_progress, e);
     for (int i = 0; i < e->frozen.count; i++) {
         VJ_TRY(vj_agree(e->comm, mine > 0 ? vj_eval_tokens(e, i, &clips, mine) : VJ_OK));
         VJ_TRY(run_waves(w, i));
@@ -320,9 +320,9 @@ static vj_status run(work *w)
         split->done = w->part[s].done;
         split->update = w->part[s].update;
     }
-    e->place += w->count;
-    e->encoded += w->count;
-    e->round = 0;
+    e->stream.place += w->count;
+    e->progress.encoded += w->count;
+    e->progress.round = 0;
     return VJ_OK;
 }
 

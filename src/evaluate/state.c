@@ -10,7 +10,6 @@
 
 #include "evaluate/heads.h"
 #include "evaluate/parts.h"
-#include "h5/h5.h"
 #include "parallel/parallel.h"
 
 #define FORMAT "vjepa-evaluation"
@@ -77,13 +76,13 @@ char *vj_eval_describe(const vj_evaluation *e)
     fprintf(out, "parallel.tensor: %d%s\n", e->layout.tensor_size,
             e->tensor && e->tensor->sequence ? " by tokens" : "");
     describe_settings(out, e->config);
-    for (int i = 0; i < e->encoder_count; i++)
-        fprintf(out, "encoder %s: %016llx\n", e->encoder_name[i], (unsigned long long)e->encoder_digest[i]);
+    for (int i = 0; i < e->encoders.count; i++)
+        fprintf(out, "encoder %s: %016llx\n", e->encoders.name[i], (unsigned long long)e->encoders.digest[i]);
     for (int i = 0; i < e->split_count; i++)
         fprintf(out, "split %d: %016llx\n", i + 1, (unsigned long long)e->split[i].digest);
     fprintf(out, "training clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->train.clips));
     fprintf(out, "validation clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->validation.clips));
-    if (e->copies > 0) fprintf(out, "embed.dtype: %s\n", e->config->embed.dtype);
+    if (e->stored.copies > 0) fprintf(out, "embed.dtype: %s\n", e->config->embed.dtype);
     fprintf(out, "kernels: %s %s %s\n", kernels.isa, kernels.library, e->config->train.precision);
     if (fclose(out) == 0) return text;
     free(text);
@@ -100,7 +99,7 @@ char *vj_eval_describe_campaign(const vj_evaluation *e)
     describe_settings(out, e->config);
     for (int i = 0; i < e->request->encoder_count; i++) {
         const char *encoder = e->request->encoders[i];
-        fprintf(out, "encoder %.*s=%s\n", (int)strcspn(encoder, "="), encoder, e->encoder_from[i]);
+        fprintf(out, "encoder %.*s=%s\n", (int)strcspn(encoder, "="), encoder, e->encoders.from[i]);
     }
     fprintf(out, "training clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->train.clips));
     fprintf(out, "validation clips: %016llx\n", (unsigned long long)vj_clips_fingerprint(e->validation.clips));
@@ -212,7 +211,7 @@ static vj_status lay_out(const vj_evaluation *e, file *f, const char *text, cons
         snprintf(path, sizeof path, "heads/%s", name);
         VJ_TRY(vj_h5_dataset(&f->out, path, H5T_IEEE_F32LE, 2, dim, &f->state[h]));
     }
-    VJ_TRY(vj_h5_put_i64(f->out.file, "epoch", e->epoch));
+    VJ_TRY(vj_h5_put_i64(f->out.file, "epoch", e->stream.epoch));
     VJ_TRY(vj_h5_put_text(f->out.file, "products", vj_backend_products(e->frozen.be)));
     return vj_h5_put_text(f->out.file, "evaluation", text);
 }
@@ -243,26 +242,24 @@ static vj_status write_data(const vj_evaluation *e, file *f)
 }
 
 /* Keep the previous checkpoint under another name as well, so that at no time there is none. */
-static void keep_previous(const char *path, const vj_evaluation *e)
+static void keep_previous(const char *path, const char *before)
 {
-    char before[VJ_PATH + 32];
-    path_of(e, before, VJ_EVALUATION_BEFORE);
     if (access(path, F_OK) != 0) return;
     (void)unlink(before); /* it may not exist */
     if (link(path, before) != 0) vj_warn("the checkpoint before cannot be kept as %s", before);
 }
 
-static vj_status publish(vj_evaluation *e, file *f, vj_status status)
+vj_status vj_eval_publish(vj_evaluation *e, vj_h5_writer *out, const char *before, vj_status status)
 {
     const vj_lease_seal lease = vj_lease_seal_of(e->lease);
-    VJ_TRY(vj_h5_gather(&f->out, status));
-    VJ_TRY(vj_h5_gather(&f->out, vj_h5_verify(&f->out)));
+    VJ_TRY(vj_h5_gather(out, status));
+    VJ_TRY(vj_h5_gather(out, vj_h5_verify(out)));
     if (e->rank == 0) {
         status = vj_lease_check(&lease);
-        if (status == VJ_OK) keep_previous(f->out.path, e);
-        if (status == VJ_OK) status = vj_h5_publish(&f->out);
+        if (status == VJ_OK && before) keep_previous(out->path, before);
+        if (status == VJ_OK) status = vj_h5_publish(out);
     }
-    return vj_h5_commit(&f->out, status);
+    return vj_h5_commit(out, status);
 }
 
 static vj_status save(vj_evaluation *e, file *f, const char *path, const char *text, int64_t *floats)
@@ -280,7 +277,9 @@ static vj_status save(vj_evaluation *e, file *f, const char *path, const char *t
     f->update = places[0];
     f->sum = places[1];
     f->damaged = places[2];
-    return publish(e, f, write_data(e, f));
+    char before[VJ_PATH + 32];
+    path_of(e, before, VJ_EVALUATION_BEFORE);
+    return vj_eval_publish(e, &f->out, before, write_data(e, f));
 }
 
 vj_status vj_eval_save(vj_evaluation *e)
@@ -300,8 +299,8 @@ vj_status vj_eval_save(vj_evaluation *e)
     free(f.state);
     free(floats);
     free(text);
-    e->saved_s = vj_now();
-    vj_stop_record_checkpoint(&e->stop, e->saved_s - begin);
+    e->progress.saved_s = vj_now();
+    vj_stop_record_checkpoint(&e->stop, e->progress.saved_s - begin);
     return status;
 }
 
@@ -335,10 +334,11 @@ static vj_status take_places(vj_evaluation *e, const char *path, const int64_t *
     for (int i = 0; i < e->split_count; i++) {
         vj_eval_split *s = &e->split[i];
         const int64_t batch = e->config->probe.batch, each = (s->learned + batch - 1) / batch;
-        const int64_t epochs = e->epoch < s->epochs ? e->epoch : s->epochs, more = update[i] - epochs * each;
-        if (more < 0 || more > (e->epoch < s->epochs ? each : 0))
+        const int64_t epochs = e->stream.epoch < s->epochs ? e->stream.epoch : s->epochs,
+                      more = update[i] - epochs * each;
+        if (more < 0 || more > (e->stream.epoch < s->epochs ? each : 0))
             return vj_raise(VJ_ERR_FORMAT, "%s has %lld updates in epoch %lld, which cannot be", path,
-                            (long long)update[i], (long long)e->epoch);
+                            (long long)update[i], (long long)e->stream.epoch);
         s->update = update[i];
         s->done = more * batch < s->learned ? more * batch : s->learned;
     }
@@ -365,7 +365,7 @@ static vj_status check(vj_evaluation *e, hid_t in, const char *path)
 
 static vj_status read_all(vj_evaluation *e, hid_t in, const char *path, int64_t *update, uint64_t *sum)
 {
-    VJ_TRY(vj_h5_get_i64(in, path, "epoch", &e->epoch));
+    VJ_TRY(vj_h5_get_i64(in, path, "epoch", &e->stream.epoch));
     VJ_TRY(vj_h5_read_array(in, path, "update", H5T_NATIVE_INT64, e->split_count, update));
     VJ_TRY(vj_h5_read_array(in, path, "xxh3", H5T_NATIVE_UINT64, e->head_count, sum));
     VJ_TRY(vj_h5_read_array(in, path, "damaged", H5T_NATIVE_UINT8, vj_clips_count(e->train.clips), e->train.damaged));

@@ -61,7 +61,7 @@ static int64_t samples_in(const vj_eval_copy *list, int file)
 void vj_eval_copy_path(char path[VJ_EVAL_STORE_PATH], const vj_evaluation *e, int i, int64_t copy, int file)
 {
     char name[VJ_ENCODER_NAME];
-    snprintf(name, sizeof name, "%s", e->encoder_name[i]);
+    snprintf(name, sizeof name, "%s", e->encoders.name[i]);
     for (char *c = name; *c; c++)
         if (*c == '/') *c = '|';
     snprintf(path, VJ_EVAL_STORE_PATH, "%s/features/%s-%lld-%d.h5", e->dir, name, (long long)copy, file);
@@ -69,7 +69,7 @@ void vj_eval_copy_path(char path[VJ_EVAL_STORE_PATH], const vj_evaluation *e, in
 
 int64_t vj_eval_store_tokens(const vj_evaluation *e)
 {
-    return e->means ? 1 : e->tokens / e->train.set.segments;
+    return e->stored.means ? 1 : e->tokens / e->train.set.segments;
 }
 
 /* Return the number of floats stored for one sample. */
@@ -89,8 +89,8 @@ static double sample_bytes(const vj_evaluation *e)
 double vj_eval_store_bytes(const vj_evaluation *e)
 {
     double samples = 0.0;
-    for (int64_t copy = 0; copy < e->copies; copy++) samples += (double)count_samples(e, copy);
-    return samples * sample_bytes(e) * e->encoder_count;
+    for (int64_t copy = 0; copy < e->stored.copies; copy++) samples += (double)count_samples(e, copy);
+    return samples * sample_bytes(e) * e->encoders.count;
 }
 
 int vj_eval_store_sums(const vj_evaluation *e)
@@ -138,7 +138,7 @@ static vj_status describe(vj_features_header *layout, char preprocessing[256], c
                                    .width = e->config->model.width,
                                    .label_count = vj_clips_label_count(e->train.clips),
                                    .store_fingerprint = vj_clips_fingerprint(e->train.clips),
-                                   .encoder_digest = e->encoder_digest[i],
+                                   .encoder_digest = e->encoders.digest[i],
                                    .preprocessing = preprocessing};
     if (layout->tokens > 1) vj_frozen_grid(e->frozen.encoder[i], layout->grid);
     layout->type = vj_features_type_of(e->config->embed.dtype);
@@ -159,7 +159,7 @@ static vj_status find_file(bool *there, const vj_evaluation *e, const vj_eval_si
     *there = access(path, F_OK) == 0;
     if (!*there) return VJ_OK;
     VJ_TRY(describe(&layout, preprocessing, e, side, i, copy, samples));
-    layout.encoder = e->encoder_name[i];
+    layout.encoder = e->encoders.name[i];
     const vj_status status = vj_features_may_replace(path, &layout);
     if (status == VJ_ERR_USAGE)
         vj_warn("%s/features was made with other settings, or by an earlier version that was stopped while it stored "
@@ -177,7 +177,7 @@ static vj_status open_file(unit *u, const vj_eval_side *side, int i)
     vj_status status = config ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for the configuration's text");
     if (status == VJ_OK) status = describe(&layout, preprocessing, e, side, i, u->copy, u->count);
     status = vj_agree(e->comm, status);
-    vj_frozen_describe_encoder(e->config, e->encoder_from[e->encoder_at[i]], encoder, sizeof encoder);
+    vj_frozen_describe_encoder(e->config, e->encoders.from[e->encoders.at[i]], encoder, sizeof encoder);
     layout.encoder = encoder;
     layout.config = config;
     vj_eval_copy_path(path, e, i, u->copy, u->file);
@@ -240,10 +240,11 @@ static vj_status encode(unit *u, int i, const vj_batch *clips, int64_t first, in
     const int segments = e->train.set.segments, D = (int)e->config->model.width;
     const int labels = vj_clips_label_count(e->train.clips);
     VJ_TRY(vj_eval_encode(e, i, clips, count, 1));
-    if (e->means) vj_mean_tokens(e->frozen.be, u->mean, e->raw, count * segments, e->tokens / segments, D);
-    vj_download(e->frozen.be, u->host, e->means ? u->mean : e->raw,
+    if (e->stored.means)
+        vj_mean_tokens(e->frozen.be, u->mean, e->encoded.raw, count * segments, e->tokens / segments, D);
+    vj_download(e->frozen.be, u->host, e->stored.means ? u->mean : e->encoded.raw,
                 count * stored_floats(e) * (int64_t)sizeof *u->host);
-    vj_probe_normalise(e->frozen.be, u->normed, e->raw, count * e->tokens, D);
+    vj_probe_normalise(e->frozen.be, u->normed, e->encoded.raw, count * e->tokens, D);
     for (int64_t k = 0; k < count; k++) vj_spectrum_add(u->spectrum[i], u->normed + k * e->sample_floats, e->tokens, 1);
     VJ_TRY(vj_sync(e->frozen.be));
     for (int64_t k = 0; k < count * segments; k++) {
@@ -347,11 +348,11 @@ static bool *there_at(const survey *s, int64_t copy, int file)
     return s->there + (copy * VJ_EVAL_FILES + file) * VJ_MAX_LIST;
 }
 
-/* Return whether an epoch from e->epoch on will read a copy. */
+/* Return whether an epoch from e->stream.epoch on will read a copy. */
 static bool is_read(const vj_evaluation *e, int64_t copy)
 {
-    const int64_t ahead = (copy - e->epoch % e->copies + e->copies) % e->copies;
-    return e->epoch + ahead < e->epochs;
+    const int64_t ahead = (copy - e->stream.epoch % e->stored.copies + e->stored.copies) % e->stored.copies;
+    return e->stream.epoch + ahead < e->epochs;
 }
 
 static vj_status survey_file(survey *s, int64_t copy, int file, int64_t samples)
@@ -370,7 +371,7 @@ static vj_status survey_file(survey *s, int64_t copy, int file, int64_t samples)
 /* Look for all files, and add up the bytes of missing ones. On rank 0. */
 static vj_status survey_files(survey *s, double *bytes)
 {
-    for (int64_t copy = 0; copy < s->e->copies; copy++) {
+    for (int64_t copy = 0; copy < s->e->stored.copies; copy++) {
         vj_eval_copy list;
         vj_status status = vj_eval_copy_of(&list, s->e, copy);
         for (int file = 0; status == VJ_OK && file < list.files; file++) {
@@ -407,11 +408,11 @@ static vj_status check_room(const survey *s, double bytes)
 
 static vj_status open_survey(survey *s, vj_evaluation *e)
 {
-    const int64_t cells = e->copies * VJ_EVAL_FILES * VJ_MAX_LIST;
+    const int64_t cells = e->stored.copies * VJ_EVAL_FILES * VJ_MAX_LIST;
     double bytes = 0.0;
     *s = (survey){.e = e, .side = e->train, .there = vj_calloc(cells, sizeof *s->there)};
     vj_status status = s->there ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for a list of files");
-    if (status == VJ_OK) status = vj_eval_views_init(&s->side.views, e->config, e->train.clips, !e->centre);
+    if (status == VJ_OK) status = vj_eval_views_init(&s->side.views, e->config, e->train.clips, !e->stored.centre);
     s->side.views.views = 1;
     VJ_TRY(vj_agree(e->comm, status));
     status = e->rank == 0 ? survey_files(s, &bytes) : VJ_OK;
@@ -446,11 +447,11 @@ vj_status vj_eval_store(vj_evaluation *e, int *stop)
 {
     survey s;
     progress p = {.line = vj_progress_line_begin()};
-    if (e->copies == 0) return VJ_OK;
+    if (e->stored.copies == 0) return VJ_OK;
     vj_status status = open_survey(&s, e);
     p.all = s.samples;
     if (status == VJ_OK && p.all > 0 && !e->began_as) status = vj_eval_tolerate(e, vj_eval_save(e), 0);
-    for (int64_t copy = 0; status == VJ_OK && p.all > 0 && copy < e->copies && !*stop; copy++)
+    for (int64_t copy = 0; status == VJ_OK && p.all > 0 && copy < e->stored.copies && !*stop; copy++)
         status = store_copy(&s, copy, &p, stop);
     free(s.there);
     if (status != VJ_OK || p.all == 0) return status;
@@ -466,7 +467,7 @@ vj_status vj_eval_store_remove(const vj_evaluation *e)
 {
     char path[VJ_EVAL_STORE_PATH], dir[VJ_PATH + 16];
     if (e->request->keep_features) return VJ_OK;
-    for (int64_t copy = 0; copy < e->copies; copy++) {
+    for (int64_t copy = 0; copy < e->stored.copies; copy++) {
         const int64_t count = count_samples(e, copy);
         for (int i = 0; count > 0 && i < e->frozen.count; i++)
             for (int file = 0; file < VJ_EVAL_FILES; file++) {
@@ -484,7 +485,8 @@ double vj_eval_store_rank(const vj_evaluation *e, int i)
     char path[VJ_EVAL_STORE_PATH];
     vj_features *file;
     vj_eval_copy_path(path, e, i, 0, 0);
-    if (e->copies == 0 || access(path, F_OK) != 0 || vj_features_open(&file, path, VJ_ALONE) != VJ_OK) return NAN;
+    if (e->stored.copies == 0 || access(path, F_OK) != 0 || vj_features_open(&file, path, VJ_ALONE) != VJ_OK)
+        return NAN;
     const double rank = vj_features_effective_rank(file);
     vj_features_close(file);
     return rank;

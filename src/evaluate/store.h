@@ -18,7 +18,7 @@ typedef struct {
     int files;
 } vj_eval_copy;
 
-/** List the samples that the epochs need which read this copy: those with epoch mod e->copies = copy. Free
+/** List the samples that the epochs need which read this copy: those with epoch mod e->stored.copies = copy. Free
  * list->sample. Not collective. */
 vj_status vj_eval_copy_of(vj_eval_copy *list, const vj_evaluation *e, int64_t copy);
 /** Make the path of a file: DIR/features/ENCODER-COPY-FILE.h5. */
@@ -31,11 +31,11 @@ double vj_eval_store_bytes(const vj_evaluation *e);
  * (train/spectrum.h). */
 int vj_eval_store_sums(const vj_evaluation *e);
 /**
- * Encode the samples of all copies that will be read from e->epoch on, and write their features, except for files that
- * exist. Afterwards training encodes nothing. A file appears only when it is whole. Before the first one a checkpoint
- * is written, whose description of the evaluation (vj_eval_describe()) the files refer to: another version of vjepa
- * that goes on takes it over, and finds the files. *stop is set if the evaluation was asked to stop; the file that was
- * being written is then given up. Collective, agreed.
+ * Encode the samples of all copies that will be read from e->stream.epoch on, and write their features, except for
+ * files that exist. Afterwards training encodes nothing. A file appears only when it is whole. Before the first one a
+ * checkpoint is written, whose description of the evaluation (vj_eval_describe()) the files refer to: another version
+ * of vjepa that goes on takes it over, and finds the files. *stop is set if the evaluation was asked to stop; the file
+ * that was being written is then given up. Collective, agreed.
  */
 vj_status vj_eval_store(vj_evaluation *e, int *stop);
 /** Remove the files, unless request->keep_features. On rank 0. */
@@ -45,11 +45,11 @@ double vj_eval_store_rank(const vj_evaluation *e, int i);
 
 /* ------------------------------------------------------------------------------------------------ reader.c */
 
-/** Start to read features of samples [n] from the copy for e->epoch, in batches of evaluate.batch samples: first batch
- * 0 of each encoder, then batch 1 of each, and so on, two buffers ahead. Collective, agreed. */
+/** Start to read features of samples [n] from the copy for e->stream.epoch, in batches of evaluate.batch samples: first
+ * batch 0 of each encoder, then batch 1 of each, and so on, two buffers ahead. Collective, agreed. */
 vj_status vj_eval_reader_start(vj_evaluation *e, const int64_t *samples, int64_t n);
-/** Copy the next features to e->raw: [samples, tokens, width], or mean tokens (e->raw_means). *wait_s: seconds that it
- * waited for them. Not collective. */
+/** Copy the next features to e->encoded.raw: [samples, tokens, width], or mean tokens (e->encoded.raw_means). *wait_s:
+ * seconds that it waited for them. Not collective. */
 vj_status vj_eval_reader_next(vj_evaluation *e, int64_t samples, double *wait_s);
 void vj_eval_reader_close(vj_eval_reader *reader);
 

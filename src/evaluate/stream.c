@@ -8,7 +8,7 @@
 
 bool vj_eval_learns(const vj_evaluation *e, const vj_eval_split *split)
 {
-    return e->epoch < split->epochs;
+    return e->stream.epoch < split->epochs;
 }
 
 static bool is_needed(const vj_evaluation *e, int64_t sample)
@@ -33,16 +33,16 @@ static bool is_used(vj_evaluation *e, int64_t sample)
 vj_status vj_eval_stream_begin(vj_evaluation *e)
 {
     const int64_t n = e->train.set.count;
-    if (!e->stream) e->stream = vj_calloc(n + 1, sizeof *e->stream);
-    if (!e->stream) return vj_raise(VJ_ERR_MEMORY, "no memory for the order of %lld samples", (long long)n);
-    e->stream_count = 0;
+    if (!e->stream.sample) e->stream.sample = vj_calloc(n + 1, sizeof *e->stream.sample);
+    if (!e->stream.sample) return vj_raise(VJ_ERR_MEMORY, "no memory for the order of %lld samples", (long long)n);
+    e->stream.count = 0;
     for (int64_t i = 0; i < n; i++) {
-        const int64_t sample = vj_permute((uint64_t)e->config->run.seed, EPOCH_KEY + (uint64_t)e->epoch, n, i);
-        if (is_needed(e, sample)) e->stream[e->stream_count++] = sample;
+        const int64_t sample = vj_permute((uint64_t)e->config->run.seed, EPOCH_KEY + (uint64_t)e->stream.epoch, n, i);
+        if (is_needed(e, sample)) e->stream.sample[e->stream.count++] = sample;
     }
     for (int s = 0; s < e->split_count; s++) e->split[s].seen = 0;
-    e->place = 0;
-    while (e->place < e->stream_count && is_used(e, e->stream[e->place])) e->place++;
+    e->stream.place = 0;
+    while (e->stream.place < e->stream.count && is_used(e, e->stream.sample[e->stream.place])) e->stream.place++;
     return VJ_OK;
 }
 

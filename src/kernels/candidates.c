@@ -10,8 +10,8 @@
 #include "kernels/product_rates.h"
 
 /* A linear layer of a large model; ROWS rows, more for many threads. */
-enum { WIDTH = 1024, ROWS = 768, ROWS_PER_THREAD = 384, MOST_ROWS = 6144, TRIAL_ROWS = 24 };
-enum { MOST_ROUNDS = 5, LEAST_ROUNDS = 2, GROWTH = 4, HOPELESS = 4 }; /* times the trial of the fastest one */
+enum { WIDTH = 1024, ROWS = 768, ROWS_PER_THREAD = 384, MAX_ROWS = 6144, TRIAL_ROWS = 24 };
+enum { MAX_ROUNDS = 5, MIN_ROUNDS = 2, GROWTH = 4, HOPELESS = 4 }; /* times the trial of the fastest one */
 #define BUDGET_S 0.03  /* seconds for each candidate, after which no new round begins */
 #define SHORT_S  0.006 /* a product that takes this long is large enough on slow or emulated processors */
 #define SLOW_S   0.02  /* only candidates whose trial takes longer may be left out */
@@ -125,7 +125,7 @@ static vj_status time_all(bench *b, vj_product_rate *rates, int count)
     const double flops = 2.0 * WIDTH * WIDTH;
     VJ_TRY(try_all(b, rates, count, slow));
     for (int i = 0; i < count; i++) forward_s[i] = weight_s[i] = 1e30;
-    for (int round = 0; round < LEAST_ROUNDS || (round < MOST_ROUNDS && spent_s < BUDGET_S * count); round++)
+    for (int round = 0; round < MIN_ROUNDS || (round < MAX_ROUNDS && spent_s < BUDGET_S * count); round++)
         for (int i = 0; i < count; i++) {
             if (slow[i]) continue;
             VJ_TRY(vj_cpu_use_products(b->be, rates[i].name));
@@ -143,7 +143,7 @@ static vj_status set_up(bench *b)
 {
     vj_backend *be = b->be;
     const int64_t wanted = (int64_t)be->threads * ROWS_PER_THREAD;
-    b->rows = wanted < ROWS ? ROWS : wanted > MOST_ROWS ? MOST_ROWS : wanted;
+    b->rows = wanted < ROWS ? ROWS : wanted > MAX_ROWS ? MAX_ROWS : wanted;
     const int64_t layer = (int64_t)WIDTH * WIDTH, rows = b->rows * WIDTH, bytes = (int64_t)sizeof(float);
     b->x = vj_device_alloc(be, rows * bytes);
     b->y = vj_device_alloc(be, rows * bytes);

@@ -240,15 +240,15 @@ static long second_level_kib(void)
 
 static vj_status measure_cache(vj_cpu *cpu)
 {
-    enum { USUAL_KIB = 1024, MOST_KIB = 1 << 20 };
+    enum { USUAL_KIB = 1024, MAX_KIB = 1 << 20 };
     const char *told = getenv("VJ_CACHE_KIB");
     char *end = NULL;
     long kib = told ? strtol(told, &end, 10) : second_level_kib();
-    if (told && (end == told || *end || kib < 1 || kib > MOST_KIB))
+    if (told && (end == told || *end || kib < 1 || kib > MAX_KIB))
         return vj_raise(VJ_ERR_USAGE,
                         "VJ_CACHE_KIB=%s: expected the size of a core's second-level cache in KiB, 1 to %d", told,
-                        MOST_KIB);
-    cpu->cache_floats = (kib > 0 && kib <= MOST_KIB ? kib : USUAL_KIB) * (1024 / (int64_t)sizeof(float));
+                        MAX_KIB);
+    cpu->cache_floats = (kib > 0 && kib <= MAX_KIB ? kib : USUAL_KIB) * (1024 / (int64_t)sizeof(float));
     return VJ_OK;
 }
 

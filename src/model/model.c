@@ -52,11 +52,11 @@ static void use_again(const vj_model *m, vj_arena *arena, const vj_arena *before
 static void place_target(vj_model *m, vj_arena *arena, int64_t rows)
 {
     const vj_network *net = &m->net;
-    m->clips = vj_arena_floats(arena, rows * net->patch_values);
+    m->pixels = vj_arena_floats(arena, rows * net->patch_values);
     if (net->shape.objective == VJ_OBJECTIVE_PIXEL) return;
-    m->features = vj_arena_floats(arena, rows * net->shape.width);
-    vj_stack_kept_take(&m->target_memory, &net->encoder, arena, rows);
-    vj_stack_work_take(&m->target_memory, &net->encoder, arena, rows);
+    m->target.features = vj_arena_floats(arena, rows * net->shape.width);
+    vj_stack_kept_take(&m->target.memory, &net->encoder, arena, rows);
+    vj_stack_work_take(&m->target.memory, &net->encoder, arena, rows);
 }
 
 /* The predictor, forward and backward. The rows that are picked, and the loss, come between its blocks' two passes. */
@@ -64,25 +64,25 @@ static void place_predictor(vj_model *m, vj_arena *arena, const vj_ragged_bounds
 {
     const vj_network *net = &m->net;
     const int64_t Dp = net->shape.predictor_width;
-    const vj_type type = m->predictor_memory.type;
-    vj_stack_kept_take(&m->predictor_memory, &net->predictor, arena, b->predictor);
-    m->dpicked = vj_arena_floats(arena, b->target * Dp); /* added to the blocks' gradient */
+    const vj_type type = m->predictor.memory.type;
+    vj_stack_kept_take(&m->predictor.memory, &net->predictor, arena, b->predictor);
+    m->predictor.dpicked = vj_arena_floats(arena, b->target * Dp); /* added to the blocks' gradient */
 
     const vj_arena before = *arena;
-    m->embedded = vj_arena_floats(arena, b->context * Dp);
-    m->picked = vj_arena_floats(arena, b->target * Dp);
-    m->picked_norm = vj_arena_array(arena, b->target * Dp, type);
-    m->picked_mean = vj_arena_floats(arena, b->target);
-    m->picked_rstd = vj_arena_floats(arena, b->target);
-    m->predicted = vj_arena_floats(arena, b->target * net->out);
-    m->dpredicted = vj_arena_floats(arena, b->target * net->out);
-    m->dpredicted_copy = (vj_array){0};
-    if (type == VJ_TYPE_BF16) m->dpredicted_copy = vj_arena_array(arena, b->target * net->out, type);
-    m->dpicked_norm = vj_arena_floats(arena, b->target * Dp);
+    m->predictor.embedded = vj_arena_floats(arena, b->context * Dp);
+    m->predictor.picked = vj_arena_floats(arena, b->target * Dp);
+    m->predictor.picked_norm = vj_arena_array(arena, b->target * Dp, type);
+    m->predictor.picked_mean = vj_arena_floats(arena, b->target);
+    m->predictor.picked_rstd = vj_arena_floats(arena, b->target);
+    m->predictor.predicted = vj_arena_floats(arena, b->target * net->out);
+    m->predictor.dpredicted = vj_arena_floats(arena, b->target * net->out);
+    m->predictor.dpredicted_copy = (vj_array){0};
+    if (type == VJ_TYPE_BF16) m->predictor.dpredicted_copy = vj_arena_array(arena, b->target * net->out, type);
+    m->predictor.dpicked_norm = vj_arena_floats(arena, b->target * Dp);
     use_again(m, arena, &before);
 
-    vj_stack_work_take(&m->predictor_memory, &net->predictor, arena, b->predictor);
-    vj_stack_scratch_take(&m->predictor_scratch, &net->predictor, arena, b->predictor, type);
+    vj_stack_work_take(&m->predictor.memory, &net->predictor, arena, b->predictor);
+    vj_stack_scratch_take(&m->predictor.scratch, &net->predictor, arena, b->predictor, type);
 }
 
 /* What the context encoder needs only while it runs: before the predictor's forward pass, after its backward pass. */
@@ -90,12 +90,13 @@ static void place_context_work(vj_model *m, vj_arena *arena, const vj_ragged_bou
 {
     const vj_network *net = &m->net;
     const int64_t D = net->shape.width;
-    vj_stack_scratch_take(&m->encoder_scratch, &net->encoder, arena, b->context, m->context_memory.type);
+    vj_stack_scratch_take(&m->context.scratch, &net->encoder, arena, b->context, m->context.memory.type);
     const vj_arena before = *arena;
-    m->tokens = vj_arena_floats(arena, b->clips * net->tokens * D); /* before the first block and after all backward */
-    m->dencoded = vj_arena_floats(arena, b->context * D);           /* before the last block's backward pass */
+    m->context.tokens =
+        vj_arena_floats(arena, b->clips * net->tokens * D);       /* before the first block and after all backward */
+    m->context.dencoded = vj_arena_floats(arena, b->context * D); /* before the last block's backward pass */
     use_again(m, arena, &before);
-    vj_stack_work_take(&m->context_memory, &net->encoder, arena, b->context);
+    vj_stack_work_take(&m->context.memory, &net->encoder, arena, b->context);
 }
 
 /*
@@ -107,20 +108,20 @@ static void place(vj_model *m, vj_arena *arena, const vj_ragged_bounds *b, bool 
     const vj_network *net = &m->net;
     const int64_t D = net->shape.width, rows = b->clips * net->tokens;
     const int pixels = net->shape.objective == VJ_OBJECTIVE_PIXEL;
-    const vj_type type = m->context_memory.type;
+    const vj_type type = m->context.memory.type;
 
     m->patches = vj_arena_array(arena, rows * net->patch_values, pixels ? VJ_TYPE_F32 : type); /* pixels: targets too */
-    m->target = vj_arena_floats(arena, rows * net->out);
+    m->target.values = vj_arena_floats(arena, rows * net->out);
     const vj_arena before = *arena;
     lend_gradient(m, arena, accumulate);
     place_target(m, arena, rows);
     use_again(m, arena, &before);
 
-    vj_stack_kept_take(&m->context_memory, &net->encoder, arena, b->context);
-    m->encoded = vj_arena_array(arena, b->context * D, type);
-    m->encoded_mean = vj_arena_floats(arena, b->context);
-    m->encoded_rstd = vj_arena_floats(arena, b->context);
-    m->dembedded = vj_arena_floats(arena, b->context * net->shape.predictor_width);
+    vj_stack_kept_take(&m->context.memory, &net->encoder, arena, b->context);
+    m->context.encoded = vj_arena_array(arena, b->context * D, type);
+    m->context.mean = vj_arena_floats(arena, b->context);
+    m->context.rstd = vj_arena_floats(arena, b->context);
+    m->predictor.dembedded = vj_arena_floats(arena, b->context * net->shape.predictor_width);
     const vj_arena kept = *arena;
     lend_gradient(m, arena, accumulate);
     lend_copy(m, arena);
@@ -150,17 +151,17 @@ vj_status vj_model_sketch(vj_model **model, const vj_shape *shape, const vj_obje
     m->rounds = vj_weights_are_rounded(host, precision);
     vj_network_describe(&m->net, shape, 0, tensor);
     const vj_params *ps = &m->net.params;
-    for (int i = 0; i < ps->count; i++) m->by_rows_count += ps->item[i].by_rows ? ps->item[i].count : 0;
+    for (int i = 0; i < ps->count; i++) m->by_rows.count += ps->item[i].by_rows ? ps->item[i].count : 0;
 
     const vj_type type = precision == VJ_BF16 ? VJ_TYPE_BF16 : VJ_TYPE_F32;
-    VJ_TRY(vj_stack_memory_create(&m->target_memory, &m->net.encoder, type, 0, VJ_RECOMPUTE_NONE));
-    VJ_TRY(vj_stack_memory_create(&m->context_memory, &m->net.encoder, type, 1, m->settings.recompute));
-    VJ_TRY(vj_stack_memory_create(&m->predictor_memory, &m->net.predictor, type, 1, m->settings.recompute));
+    VJ_TRY(vj_stack_memory_create(&m->target.memory, &m->net.encoder, type, 0, VJ_RECOMPUTE_NONE));
+    VJ_TRY(vj_stack_memory_create(&m->context.memory, &m->net.encoder, type, 1, m->settings.recompute));
+    VJ_TRY(vj_stack_memory_create(&m->predictor.memory, &m->net.predictor, type, 1, m->settings.recompute));
     vj_arena fixed = {0}, all = {0};
     VJ_TRY(take_fixed(m, &fixed));
     place(m, &all, &m->bounds, true);
-    m->fixed_bytes = fixed.peak;
-    m->arena_bytes = all.peak;
+    m->bytes.fixed = fixed.peak;
+    m->bytes.largest = all.peak;
     return VJ_OK;
 }
 
@@ -189,17 +190,18 @@ static vj_status allocate(vj_model *m)
     const int64_t word = (int64_t)sizeof(float);
     m->trained.params = &m->net.params;
     m->trained.tensor = m->net.tensor;
-    m->fixed = vj_device_alloc(m->be, m->fixed_bytes);
-    if (vj_device_is_host(m->be)) VJ_TRY(vj_model_reserve(m, m->arena_bytes));
+    m->fixed = vj_device_alloc(m->be, m->bytes.fixed);
+    if (vj_device_is_host(m->be)) VJ_TRY(vj_model_reserve(m, m->bytes.largest));
     m->trained.weights = vj_device_alloc(m->be, ps->total * word);
     m->trained.gradient = vj_device_alloc(m->be, ps->total * word);
-    if (m->by_rows_count > 0) m->by_rows = vj_device_alloc(m->be, m->by_rows_count * word);
+    if (m->by_rows.count > 0) m->by_rows.packed = vj_device_alloc(m->be, m->by_rows.count * word);
     m->table = vj_network_table(&m->net, m->be, m->net.shape.width);
-    m->predictor_table = vj_network_table(&m->net, m->be, m->net.shape.predictor_width);
+    m->predictor.table = vj_network_table(&m->net, m->be, m->net.shape.predictor_width);
     if (m->net.shape.objective == VJ_OBJECTIVE_FEATURE)
         m->trained.target = vj_device_alloc(m->be, ps->encoder_total * word);
-    if (!m->fixed || !m->trained.weights || !m->trained.gradient || !m->table || !m->predictor_table ||
-        (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->trained.target) || (m->by_rows_count > 0 && !m->by_rows))
+    if (!m->fixed || !m->trained.weights || !m->trained.gradient || !m->table || !m->predictor.table ||
+        (m->net.shape.objective == VJ_OBJECTIVE_FEATURE && !m->trained.target) ||
+        (m->by_rows.count > 0 && !m->by_rows.packed))
         return VJ_ERR_MEMORY; /* reported by the device */
     VJ_TRY(allocate_copies(m));
 
@@ -223,22 +225,22 @@ void vj_model_destroy(vj_model *m)
 {
     if (!m) return;
     void *const device[] = {m->fixed,
-                            m->memory,
+                            m->activations,
                             m->trained.weights,
                             m->trained.gradient,
                             m->trained.target,
                             m->trained.rounded_weights,
                             m->trained.rounded_target,
                             m->rounded_block,
-                            m->by_rows,
+                            m->by_rows.packed,
                             m->table,
-                            m->predictor_table};
+                            m->predictor.table};
     for (size_t i = 0; m->be && i < sizeof device / sizeof device[0]; i++) vj_device_free(m->be, device[i]);
     vj_frame_room_close(&m->room);
     vj_ragged_release(&m->packing);
-    vj_stack_memory_release(&m->context_memory);
-    vj_stack_memory_release(&m->predictor_memory);
-    vj_stack_memory_release(&m->target_memory);
+    vj_stack_memory_release(&m->context.memory);
+    vj_stack_memory_release(&m->predictor.memory);
+    vj_stack_memory_release(&m->target.memory);
     vj_network_release(&m->net);
     free(m);
 }
@@ -262,15 +264,15 @@ static void make_target(vj_model *m, int64_t clips)
     const int64_t rows = clips * net->tokens;
     if (net->shape.objective == VJ_OBJECTIVE_FEATURE) {
         const vj_encoder_pass all = {
-            .clips = clips, .patches = m->patches, .rows = &m->packing.clips, .features = vj_f32(m->features)};
+            .clips = clips, .patches = m->patches, .rows = &m->packing.clips, .features = vj_f32(m->target.features)};
         const vj_weights weights = {m->trained.target, m->trained.rounded_target, m->rounded_block, 0};
-        vj_network_encode(net, m->be, weights, m->table, &m->target_memory, &all);
-        vj_layernorm_forward(m->be, vj_f32(m->target), NULL, NULL, m->features, NULL, NULL, rows, net->shape.width,
-                             VJ_TARGET_EPS);
+        vj_network_encode(net, m->be, weights, m->table, &m->target.memory, &all);
+        vj_layernorm_forward(m->be, vj_f32(m->target.values), NULL, NULL, m->target.features, NULL, NULL, rows,
+                             net->shape.width, VJ_TARGET_EPS);
     } else if (m->settings.normalise_pixels) {
-        vj_normalise_rows(m->be, m->target, m->patches.data, rows, net->patch_values, VJ_PIXEL_EPS);
+        vj_normalise_rows(m->be, m->target.values, m->patches.data, rows, net->patch_values, VJ_PIXEL_EPS);
     } else {
-        vj_copy(m->be, m->target, m->patches.data, rows * net->patch_values);
+        vj_copy(m->be, m->target.values, m->patches.data, rows * net->patch_values);
     }
 }
 
@@ -281,10 +283,10 @@ static vj_encoder_pass context_of(const vj_model *m, int64_t clips)
                              .patches = m->patches,
                              .rows = &m->packing.context,
                              .picked = m->packing.context_token,
-                             .tokens = m->tokens,
-                             .features = m->encoded,
-                             .mean = m->encoded_mean,
-                             .rstd = m->encoded_rstd};
+                             .tokens = m->context.tokens,
+                             .features = m->context.encoded,
+                             .mean = m->context.mean,
+                             .rstd = m->context.rstd};
 }
 
 /* Run the predictor on context features and mask tokens, and project the rows of the targets. */
@@ -295,17 +297,20 @@ static void predict(vj_model *m)
     const vj_weights weights = weights_of(m);
     const float *w = weights.exact;
     const int D = net->shape.width, Dp = net->shape.predictor_width;
-    vj_linear_forward(m->be, vj_f32(m->embedded), m->encoded, vj_weight_matrix(weights, net->embed_weight),
-                      w + net->embed_bias, NULL, 0, p->context.rows, Dp, D);
-    vj_predictor_input_forward(m->be, m->predictor_memory.x[0], m->embedded, w + net->mask_token, m->predictor_table,
-                               p->source, p->position, p->predictor.rows, Dp);
-    vj_stack_forward(&net->predictor, m->be, weights, &m->predictor_memory, &p->predictor);
+    vj_linear_forward(m->be, vj_f32(m->predictor.embedded), m->context.encoded,
+                      vj_weight_matrix(weights, net->embed_weight), w + net->embed_bias, NULL, 0, p->context.rows, Dp,
+                      D);
+    vj_predictor_input_forward(m->be, m->predictor.memory.x[0], m->predictor.embedded, w + net->mask_token,
+                               m->predictor.table, p->source, p->position, p->predictor.rows, Dp);
+    vj_stack_forward(&net->predictor, m->be, weights, &m->predictor.memory, &p->predictor);
     /* The final norm works on rows, so the targets' rows are picked before it. */
-    vj_gather_rows(m->be, m->picked, m->predictor_memory.x[net->predictor.depth], p->target_row, p->targets, Dp);
-    vj_layernorm_forward(m->be, m->picked_norm, m->picked_mean, m->picked_rstd, m->picked,
-                         w + net->predictor.norm_weight, w + net->predictor.norm_bias, p->targets, Dp, net->shape.eps);
-    vj_linear_forward(m->be, vj_f32(m->predicted), m->picked_norm, vj_weight_matrix(weights, net->out_weight),
-                      w + net->out_bias, NULL, 0, p->targets, net->out, Dp);
+    vj_gather_rows(m->be, m->predictor.picked, m->predictor.memory.x[net->predictor.depth], p->target_row, p->targets,
+                   Dp);
+    vj_layernorm_forward(m->be, m->predictor.picked_norm, m->predictor.picked_mean, m->predictor.picked_rstd,
+                         m->predictor.picked, w + net->predictor.norm_weight, w + net->predictor.norm_bias, p->targets,
+                         Dp, net->shape.eps);
+    vj_linear_forward(m->be, vj_f32(m->predictor.predicted), m->predictor.picked_norm,
+                      vj_weight_matrix(weights, net->out_weight), w + net->out_bias, NULL, 0, p->targets, net->out, Dp);
 }
 
 static void measure_loss(vj_model *m, int64_t batch)
@@ -313,10 +318,11 @@ static void measure_loss(vj_model *m, int64_t batch)
     const vj_ragged *p = &m->packing;
     const int masks = m->bounds.masks;
     const double spread = 1.0 / ((double)batch * m->net.out), coeff = m->settings.reg_coeff;
-    vj_prediction_loss(m->be, m->losses, m->dpredicted, m->predicted, m->target, p->target_token, p->weight, p->group,
-                       p->targets, m->net.out, m->settings.loss_exp);
-    vj_spread_penalty(m->be, m->losses + masks, coeff != 0.0 ? m->dpredicted : NULL, m->predicted, p->target_offset,
-                      masks, p->context.segments / masks, m->net.out, coeff != 0.0 ? coeff * spread : spread);
+    vj_prediction_loss(m->be, m->losses, m->predictor.dpredicted, m->predictor.predicted, m->target.values,
+                       p->target_token, p->weight, p->group, p->targets, m->net.out, m->settings.loss_exp);
+    vj_spread_penalty(m->be, m->losses + masks, coeff != 0.0 ? m->predictor.dpredicted : NULL, m->predictor.predicted,
+                      p->target_offset, masks, p->context.segments / masks, m->net.out,
+                      coeff != 0.0 ? coeff * spread : spread);
 }
 
 /* Sums over the gradient include the gaps between tensors, which therefore must be zero. */
@@ -341,8 +347,8 @@ static void backward_context(vj_model *m, int64_t clips, int accumulate)
         m->trained.copies_updated = false;
     }
     if (lends_gradient(m, accumulate)) clear_gaps(m);
-    vj_network_backward(&m->net, m->be, weights, m->trained.gradient, &m->context_memory, &m->encoder_scratch, &context,
-                        m->dencoded, accumulate, &m->trained.hook);
+    vj_network_backward(&m->net, m->be, weights, m->trained.gradient, &m->context.memory, &m->context.scratch, &context,
+                        m->context.dencoded, accumulate, &m->trained.hook);
 }
 
 static void backward(vj_model *m, int64_t clips, int accumulate)
@@ -355,32 +361,33 @@ static void backward(vj_model *m, int64_t clips, int accumulate)
     const int D = net->shape.width, Dp = net->shape.predictor_width;
     const vj_array none = {0};
 
-    vj_array dpredicted = vj_f32(m->dpredicted);
+    vj_array dpredicted = vj_f32(m->predictor.dpredicted);
     vj_linear_backward_bias(m->be, g + net->out_bias, dpredicted, accumulate, p->targets, net->out);
-    if (m->dpredicted_copy.data) { /* rounded once for both products */
-        vj_round_bf16(m->be, m->dpredicted_copy.data, m->dpredicted, p->targets * net->out);
-        dpredicted = m->dpredicted_copy;
+    if (m->predictor.dpredicted_copy.data) { /* rounded once for both products */
+        vj_round_bf16(m->be, m->predictor.dpredicted_copy.data, m->predictor.dpredicted, p->targets * net->out);
+        dpredicted = m->predictor.dpredicted_copy;
     }
-    vj_linear_backward_weight(m->be, g + net->out_weight, NULL, dpredicted, m->picked_norm, accumulate, p->targets,
-                              net->out, Dp);
+    vj_linear_backward_weight(m->be, g + net->out_weight, NULL, dpredicted, m->predictor.picked_norm, accumulate,
+                              p->targets, net->out, Dp);
     vj_gradient_made(&m->trained.hook, m->be, net->out_weight);
-    vj_linear_backward_input(m->be, vj_f32(m->dpicked_norm), dpredicted, vj_weight_matrix(weights, net->out_weight),
-                             p->targets, net->out, Dp);
-    vj_layernorm_backward(m->be, m->dpicked, none, none, g + net->predictor.norm_weight, g + net->predictor.norm_bias,
-                          NULL, vj_f32(m->dpicked_norm), m->picked, m->picked_mean, m->picked_rstd,
-                          w + net->predictor.norm_weight, NULL, 0, accumulate, p->targets, Dp);
+    vj_linear_backward_input(m->be, vj_f32(m->predictor.dpicked_norm), dpredicted,
+                             vj_weight_matrix(weights, net->out_weight), p->targets, net->out, Dp);
+    vj_layernorm_backward(m->be, m->predictor.dpicked, none, none, g + net->predictor.norm_weight,
+                          g + net->predictor.norm_bias, NULL, vj_f32(m->predictor.dpicked_norm), m->predictor.picked,
+                          m->predictor.picked_mean, m->predictor.picked_rstd, w + net->predictor.norm_weight, NULL, 0,
+                          accumulate, p->targets, Dp);
     vj_gradient_made(&m->trained.hook, m->be, net->predictor.norm_weight);
-    vj_fill(m->be, m->predictor_scratch.dx, 0.0f, p->predictor.rows * Dp);
-    vj_scatter_add_rows(m->be, m->predictor_scratch.dx, m->dpicked, p->target_row, p->targets, Dp);
-    vj_stack_backward(&net->predictor, m->be, weights, g, &m->predictor_memory, &p->predictor, &m->predictor_scratch,
+    vj_fill(m->be, m->predictor.scratch.dx, 0.0f, p->predictor.rows * Dp);
+    vj_scatter_add_rows(m->be, m->predictor.scratch.dx, m->predictor.dpicked, p->target_row, p->targets, Dp);
+    vj_stack_backward(&net->predictor, m->be, weights, g, &m->predictor.memory, &p->predictor, &m->predictor.scratch,
                       accumulate, &m->trained.hook);
-    vj_predictor_input_backward(m->be, m->dembedded, g + net->mask_token, m->predictor_scratch.dx, p->source,
+    vj_predictor_input_backward(m->be, m->predictor.dembedded, g + net->mask_token, m->predictor.scratch.dx, p->source,
                                 p->predictor.rows, Dp, net->shape.mask_tokens, accumulate);
 
-    vj_linear_backward_weight(m->be, g + net->embed_weight, g + net->embed_bias, vj_f32(m->dembedded), m->encoded,
-                              accumulate, p->context.rows, Dp, D);
+    vj_linear_backward_weight(m->be, g + net->embed_weight, g + net->embed_bias, vj_f32(m->predictor.dembedded),
+                              m->context.encoded, accumulate, p->context.rows, Dp, D);
     vj_gradient_made(&m->trained.hook, m->be, net->embed_weight);
-    vj_linear_backward_input(m->be, vj_f32(m->dencoded), vj_f32(m->dembedded),
+    vj_linear_backward_input(m->be, vj_f32(m->context.dencoded), vj_f32(m->predictor.dembedded),
                              vj_weight_matrix(weights, net->embed_weight), p->context.rows, Dp, D);
     backward_context(m, clips, accumulate);
 }
@@ -395,7 +402,7 @@ int64_t vj_model_activations(vj_model *m, const vj_mask_lists *lists, bool accum
     rows.predictor = rows.context + rows.target;
     vj_arena arena = m->arena;
     place(m, &arena, &rows, accumulate);
-    if (arena.peak > m->used_bytes) m->used_bytes = arena.peak;
+    if (arena.peak > m->bytes.used) m->bytes.used = arena.peak;
     return arena.peak;
 }
 
@@ -413,32 +420,32 @@ vj_status vj_model_accept_frames(vj_model *m, int64_t clip_bytes)
 int64_t vj_model_reserved(const vj_model *m, int64_t bytes)
 {
     const int64_t more = bytes + bytes / VJ_RESERVE_SHARE;
-    return more < m->arena_bytes ? more : m->arena_bytes;
+    return more < m->bytes.largest ? more : m->bytes.largest;
 }
 
 vj_status vj_model_reserve(vj_model *m, int64_t bytes)
 {
-    if (bytes <= m->memory_bytes) return VJ_OK;
-    vj_device_free(m->be, m->memory); /* no microbatch reads what the one before has left in it */
-    m->memory_bytes = vj_model_reserved(m, bytes);
-    m->memory = vj_device_alloc(m->be, m->memory_bytes);
-    if (!m->memory) m->memory_bytes = 0;
-    m->arena = (vj_arena){.base = (char *)m->memory};
-    return m->memory ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
+    if (bytes <= m->bytes.allocated) return VJ_OK;
+    vj_device_free(m->be, m->activations); /* no microbatch reads what the one before has left in it */
+    m->bytes.allocated = vj_model_reserved(m, bytes);
+    m->activations = vj_device_alloc(m->be, m->bytes.allocated);
+    if (!m->activations) m->bytes.allocated = 0;
+    m->arena = (vj_arena){.base = (char *)m->activations};
+    return m->activations ? VJ_OK : VJ_ERR_MEMORY; /* reported by the device */
 }
 
 vj_status vj_model_touch(vj_model *m, int64_t bytes)
 {
     VJ_TRY(vj_model_reserve(m, bytes));
-    vj_fill(m->be, m->memory, 0.0f, bytes / (int64_t)sizeof(float));
+    vj_fill(m->be, m->activations, 0.0f, bytes / (int64_t)sizeof(float));
     return VJ_OK;
 }
 
 /* Place the activations of a microbatch in memory that is large enough. */
 static vj_status place_activations(vj_model *m, const vj_mask_lists *lists, bool accumulate)
 {
-    if (vj_model_activations(m, lists, accumulate) <= m->memory_bytes) return VJ_OK;
-    VJ_TRY(vj_model_reserve(m, m->used_bytes));
+    if (vj_model_activations(m, lists, accumulate) <= m->bytes.allocated) return VJ_OK;
+    VJ_TRY(vj_model_reserve(m, m->bytes.used));
     vj_model_activations(m, lists, accumulate);
     return VJ_OK;
 }
@@ -456,14 +463,14 @@ vj_status vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_
     vj_ragged_fill(&m->packing, &m->bounds, m->be, lists, s->mask_tokens, batch, share);
     /* The bf16 copies of the weights serve all microbatches of a step. */
     if (!accumulate) vj_trainable_round(&m->trained);
-    vj_input_upload(clips, &m->room, m->be, m->clips, n, s);
-    vj_patchify(m->be, m->patches, m->clips, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
+    vj_input_upload(clips, &m->room, m->be, m->pixels, n, s);
+    vj_patchify(m->be, m->patches, m->pixels, n, s->channels, s->frames, s->height, s->width_px, s->tubelet, s->patch);
 
     vj_phase_enter(m->be, VJ_PHASE_TARGET);
     make_target(m, n);
     vj_phase_enter(m->be, VJ_PHASE_CONTEXT);
     const vj_encoder_pass context = context_of(m, n);
-    vj_network_encode(&m->net, m->be, weights_of(m), m->table, &m->context_memory, &context);
+    vj_network_encode(&m->net, m->be, weights_of(m), m->table, &m->context.memory, &context);
     vj_phase_enter(m->be, VJ_PHASE_PREDICTOR);
     predict(m);
     measure_loss(m, batch);
@@ -474,7 +481,8 @@ vj_status vj_model_microbatch(vj_model *m, const vj_input *clips, const vj_mask_
 }
 
 /*
- * Copy gradients that are partial sums over own rows between the flat vector and m->by_rows, where they are contiguous.
+ * Copy gradients that are partial sums over own rows between the flat vector and m->by_rows.packed, where they are
+ * contiguous.
  */
 static void pack_by_rows(vj_model *m, bool back)
 {
@@ -483,7 +491,7 @@ static void pack_by_rows(vj_model *m, bool back)
     for (int i = 0; i < ps->count; i++) {
         const vj_param *p = &ps->item[i];
         if (!p->by_rows) continue;
-        float *flat = m->trained.gradient + p->offset, *packed = m->by_rows + at;
+        float *flat = m->trained.gradient + p->offset, *packed = m->by_rows.packed + at;
         vj_copy(m->be, back ? flat : packed, back ? packed : flat, p->count);
         at += p->count;
     }
@@ -491,9 +499,9 @@ static void pack_by_rows(vj_model *m, bool back)
 
 void vj_model_complete_gradient(vj_model *m)
 {
-    if (m->by_rows_count == 0) return;
+    if (m->by_rows.count == 0) return;
     pack_by_rows(m, false);
-    vj_tensor_sum(m->net.tensor, m->be, m->by_rows, m->by_rows_count);
+    vj_tensor_sum(m->net.tensor, m->be, m->by_rows.packed, m->by_rows.count);
     pack_by_rows(m, true);
 }
 

@@ -19,9 +19,10 @@ typedef struct {
 } vj_objective_settings;
 
 /*
- * One rank's network. All pointers are device memory. The members under "of the last microbatch" are valid after
- * vj_sync() and until the next microbatch; all but `target` only with settings.separate, because memory is used again
- * as soon as its contents are not needed any more (place() in model.c).
+ * One rank's network. All pointers are device memory. What belongs to one pass of a microbatch is in the struct of that
+ * pass. The contents are those of the last microbatch: valid after vj_sync() and until the next microbatch, all but
+ * packing, patches and target.values only with settings.separate, because memory is used again as soon as its contents
+ * are not needed any more (place() in model.c).
  */
 typedef struct {
     vj_backend *be; /* borrowed */
@@ -31,40 +32,59 @@ typedef struct {
     bool rounds;          /* products read bf16 copies of weights */
     vj_trainable trained; /* weights, gradient, target encoder (none for the pixel objective), copies for products */
     double *losses; /* device [masks] loss by mask, then the spread penalty: sums since vj_model_download_losses() */
+    float *table;   /* [tokens, width] positions, for both encoders */
 
-    /* of the last microbatch */
-    vj_ragged packing;
-    float *features;  /* [clips*tokens, width] target encoder after its final norm */
-    float *target;    /* [clips*tokens, out] what is predicted: normalised features, or pixels */
-    vj_array patches; /* [clips*tokens, patch_values] */
-    float *tokens;    /* [clips*tokens, width] with positions */
-    vj_array encoded; /* [context rows, width] context encoder after its final norm */
-    float *predicted; /* [target rows, out] */
-    vj_stack_memory context_memory, predictor_memory, target_memory;
-
-    /* own */
-    void *fixed;             /* losses and packing */
-    uint16_t *rounded_block; /* bf16 copy of one of the encoder's blocks (vj_weights.block), or NULL. If there is one,
-                                there is no copy of the target encoder's weights, and that of the context encoder's is
-                                lent to the predictor's activations: each step has one microbatch, and the update
-                                makes the copy anew */
-    float *memory;           /* [memory_bytes] activations */
-    float *clips, *table, *predictor_table;
-    float *by_rows; /* [by_rows_count] staging buffer for partial gradients (vj_param.by_rows) to be summed over the
-                       group */
-    int64_t by_rows_count;
-    float *encoded_mean, *encoded_rstd, *embedded, *dembedded, *picked, *picked_mean, *picked_rstd;
-    vj_array picked_norm; /* [target rows, predictor width] */
-    float *dpicked, *dpicked_norm, *dpredicted, *dencoded;
-    vj_array dpredicted_copy; /* of dpredicted as operand of products; none where activations are kept as floats */
-    vj_stack_scratch encoder_scratch, predictor_scratch;
     vj_frame_room room;
-    vj_arena arena; /* activations, placed anew for each microbatch, from the beginning of `memory` on */
-    int64_t fixed_bytes;
-    int64_t arena_bytes;  /* for the largest possible number of rows, if the gradient is not lent */
-    int64_t used_bytes;   /* the most of arena_bytes that a microbatch has needed so far */
-    int64_t memory_bytes; /* size of `memory`. On the host it is arena_bytes, of which the system provides only the
-                             pages that are touched */
+    vj_ragged packing; /* which rows the passes see */
+    float *pixels;     /* [clips*tokens, patch_values] the clips */
+    vj_array patches;  /* the same, a row for each token */
+
+    struct { /* the target encoder's pass; with the pixel objective only `values` */
+        vj_stack_memory memory;
+        float *features; /* [clips*tokens, width] after its final norm */
+        float *values;   /* [clips*tokens, out] what is predicted: normalised features, or pixels */
+    } target;
+
+    struct { /* the context encoder's passes */
+        vj_stack_memory memory;
+        vj_stack_scratch scratch;
+        float *tokens;      /* [clips*tokens, width] with positions */
+        vj_array encoded;   /* [context rows, width] after its final norm */
+        float *mean, *rstd; /* [context rows] of that norm */
+        float *dencoded;
+    } context;
+
+    struct { /* the predictor's passes */
+        vj_stack_memory memory;
+        vj_stack_scratch scratch;
+        float *table;                /* [tokens, predictor width] positions */
+        float *embedded, *dembedded; /* [context rows, predictor width] */
+        float *picked, *dpicked;     /* [target rows, predictor width] the targets' rows of the last block's output */
+        vj_array picked_norm;        /* the same after the final norm */
+        float *picked_mean, *picked_rstd, *dpicked_norm;
+        float *predicted, *dpredicted; /* [target rows, out] */
+        vj_array dpredicted_copy; /* of dpredicted as operand of products; none where activations are kept as floats */
+    } predictor;
+
+    struct {           /* gradients of which each rank of the tensor group has its own rows' part (vj_param.by_rows) */
+        float *packed; /* [count] staging buffer, to sum them over the group */
+        int64_t count;
+    } by_rows;
+
+    void *fixed;             /* owned, losses and packing */
+    float *activations;      /* owned */
+    vj_arena arena;          /* places them anew for each microbatch, from the beginning of `activations` on */
+    uint16_t *rounded_block; /* owned, bf16 copy of one of the encoder's blocks (vj_weights.block), or NULL. If there is
+                                one, there is no copy of the target encoder's weights, and that of the context encoder's
+                                is lent to the predictor's activations: each step has one microbatch, and the update
+                                makes the copy anew */
+    struct {
+        int64_t fixed;     /* size of `fixed` */
+        int64_t largest;   /* of activations, for the largest possible number of rows, if the gradient is not lent */
+        int64_t used;      /* of activations, the most that a microbatch has needed so far */
+        int64_t allocated; /* size of `activations`. On the host it is `largest`, of which the system provides only the
+                              pages that are touched */
+    } bytes;
 } vj_model;
 
 /** Read the objective's settings from a configuration, for a rank that has so many microbatches in each step. */
@@ -76,7 +96,7 @@ bool vj_model_copies_are_brief(const vj_model *model);
 int64_t vj_model_rounded_weights(const vj_model *model);
 
 /**
- * Create a model without device memory, to learn its sizes: only net, arena_bytes, vj_model_activations(),
+ * Create a model without device memory, to learn its sizes: only net, bytes, vj_model_activations(),
  * vj_model_rounded_weights() and vj_model_frame_buffers() may be used. `tensor` may be NULL, or have only rank and size
  * set. `host`: of a model whose device is the host. Release with vj_model_destroy(), also after a failure.
  */
@@ -107,16 +127,16 @@ int vj_model_frame_buffers(const vj_model *model);
 vj_status vj_model_accept_frames(vj_model *model, int64_t clip_bytes);
 
 /**
- * Place the activations of a microbatch with these masks in the arena. Returns their bytes, at most arena_bytes. If the
- * microbatch does not `accumulate` gradients, some are in the gradient's memory and not counted.
+ * Place the activations of a microbatch with these masks in the arena. Returns their bytes, at most bytes.largest. If
+ * the microbatch does not `accumulate` gradients, some are in the gradient's memory and not counted.
  */
 int64_t vj_model_activations(vj_model *model, const vj_mask_lists *lists, bool accumulate);
 
 enum { VJ_RESERVE_SHARE = 32 }; /* a 32nd of the activations is allocated in addition, as a reserve */
 
 /**
- * Make sure that memory for `bytes` bytes of activations is allocated. On the host it always is (see memory_bytes). On
- * other devices memory that is allocated is in use at once, and the largest activations that masks could need are
+ * Make sure that memory for `bytes` bytes of activations is allocated. On the host it always is (see bytes.allocated).
+ * On other devices memory that is allocated is in use at once, and the largest activations that masks could need are
  * several times those that they do need. So there only `bytes` plus a reserve (VJ_RESERVE_SHARE) are allocated; if a
  * later microbatch needs more, the memory is replaced by a larger one, for which the host waits. VJ_ERR_MEMORY.
  */

@@ -7,7 +7,7 @@ vj_status vj_tensor_open(vj_tensor **tensor, const vj_layout *layout, bool seque
 {
     *tensor = NULL;
     if (layout->tensor_size == 1) return VJ_OK;
-    VJ_ASSERT(layout->tensor_size <= VJ_TENSOR_MOST);
+    VJ_ASSERT(layout->tensor_size <= VJ_TENSOR_MAX);
     vj_tensor *t = *tensor = vj_calloc(1, sizeof *t);
     if (!t) return vj_raise(VJ_ERR_MEMORY, "no memory for a tensor group");
     *t = (vj_tensor){
@@ -72,7 +72,7 @@ static void perform(exchange what, vj_tensor *t, vj_backend *be, float *x, int64
     const int64_t all = R * width, piece = piece_of(t, be, all);
     for (int64_t at = 0, n; at < all; at += n) {
         n = all - at < piece ? all - at : piece;
-        int64_t first[VJ_TENSOR_MOST + 1] = {0}, unused;
+        int64_t first[VJ_TENSOR_MAX + 1] = {0}, unused;
         for (int r = 0; r < t->size; r++) {
             vj_split(R, t->size, r, &unused, &first[r + 1]);
             const int64_t end = first[r + 1] * width - at;
@@ -119,13 +119,13 @@ void vj_tensor_broadcast(vj_tensor *t, vj_backend *be, float *x, int64_t n)
 void vj_tensor_assemble(vj_tensor *t, vj_backend *be, const vj_param *p, const float *held, int64_t first, int64_t last,
                         int owner, float *whole, float *work)
 {
-    int count[VJ_TENSOR_MOST], at[VJ_TENSOR_MOST];
-    VJ_ASSERT(p->shares == t->size && last - first <= VJ_ASSEMBLE_MOST);
+    int count[VJ_TENSOR_MAX], at[VJ_TENSOR_MAX];
+    VJ_ASSERT(p->shares == t->size && last - first <= VJ_ASSEMBLE_MAX);
     for (int r = 0; r < t->size; r++) {
         count[r] = (int)(vj_param_before(p, r, last) - vj_param_before(p, r, first));
         at[r] = r ? at[r - 1] + count[r - 1] : 0;
     }
-    float *mine = work + VJ_ASSEMBLE_MOST;
+    float *mine = work + VJ_ASSEMBLE_MAX;
     vj_download(be, mine, held + vj_param_before(p, t->rank, first), count[t->rank] * (int64_t)sizeof *mine);
     MPI_Gatherv(mine, count[t->rank], MPI_FLOAT, work, count, at, MPI_FLOAT, owner, t->comm);
     for (int r = 0; r < t->size && t->rank == owner; r++) vj_param_paste(p, r, first, last, whole, work + at[r]);

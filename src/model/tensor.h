@@ -11,7 +11,7 @@
 #include "parallel/group.h"
 #include "parallel/parallel.h"
 
-enum { VJ_TENSOR_MOST = 64 }; /* ranks */
+enum { VJ_TENSOR_MAX = 64 }; /* ranks */
 
 typedef struct {
     MPI_Comm comm;            /* borrowed from the layout */
@@ -43,10 +43,10 @@ void vj_tensor_gather_rows(vj_tensor *t, vj_backend *be, vj_array x, int64_t R, 
 /** Replace x [n] on all ranks by that of rank 0. */
 void vj_tensor_broadcast(vj_tensor *t, vj_backend *be, float *x, int64_t n);
 
-enum { VJ_ASSEMBLE_MOST = 1 << 20, VJ_ASSEMBLE_WORK = 2 * VJ_ASSEMBLE_MOST };
+enum { VJ_ASSEMBLE_MAX = 1 << 20, VJ_ASSEMBLE_WORK = 2 * VJ_ASSEMBLE_MAX };
 
 /**
- * Collect elements [first, last) of a divided tensor, at most VJ_ASSEMBLE_MOST, from all ranks' shares on rank `owner`.
+ * Collect elements [first, last) of a divided tensor, at most VJ_ASSEMBLE_MAX, from all ranks' shares on rank `owner`.
  *
  * @param held   device, this rank's share of the whole tensor [p->count]
  * @param whole  host, [last - first], written on `owner`

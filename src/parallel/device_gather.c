@@ -9,7 +9,7 @@
 #include "parallel/parallel.h"
 #include "parallel/traffic.h"
 
-enum { LEAST_PIECE = 16, TAG = 2 };
+enum { MIN_PIECE = 16, TAG = 2 };
 
 typedef struct {
     int vector;
@@ -44,7 +44,7 @@ static bool is_speaker(const vj_device_gather *g)
 static int64_t piece_bytes(const vj_window *w, int64_t bucket)
 {
     const int64_t floats = bucket / w->speakers / w->nodes;
-    return (floats > LEAST_PIECE ? floats : LEAST_PIECE) * (int64_t)sizeof(float);
+    return (floats > MIN_PIECE ? floats : MIN_PIECE) * (int64_t)sizeof(float);
 }
 
 static vj_status allocate_slot(vj_device_gather *g, slot *s)

@@ -6,7 +6,7 @@
 #include "h5/h5.h"
 #include "parallel/parallel.h"
 
-enum { VERSION = 1, MOST = 1 << 16, MAX_MAPS = 1 << 12 };
+enum { VERSION = 1, MAX_SIDE = 1 << 16, MAX_MAPS = 1 << 12 };
 
 int64_t vj_attention_cells(const vj_attention *a)
 {
@@ -149,7 +149,7 @@ static vj_status read_dims(hid_t data, const char *path, const char *name, int n
     H5Sclose(space); /* only read */
     if (!good) return vj_raise(VJ_ERR_FORMAT, "%s: /%s has not %d dimensions", path, name, ndim);
     for (int i = 0; i < ndim; i++)
-        if (dim[i] < 1 || dim[i] > MOST)
+        if (dim[i] < 1 || dim[i] > MAX_SIDE)
             return vj_raise(VJ_ERR_FORMAT, "%s: /%s has a dimension of %llu", path, name, (unsigned long long)dim[i]);
     return vj_h5_check_stored(data, path, name);
 }
@@ -181,7 +181,7 @@ static vj_status read_sizes(vj_attention *a, hid_t file, const char *path)
     H5Dclose(data); /* only read */
     VJ_TRY(status);
     for (int i = 0; i < 3; i++)
-        if (grid[i] < 1 || grid[i] > MOST)
+        if (grid[i] < 1 || grid[i] > MAX_SIDE)
             return vj_raise(VJ_ERR_FORMAT, "%s: the grid has a side of %llu", path, (unsigned long long)grid[i]);
     *a = (vj_attention){.samples = (int64_t)dim[0],
                         .segments = (int64_t)dim[1],

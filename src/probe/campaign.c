@@ -129,31 +129,25 @@ static vj_status train_mine(vj_campaign *c, vj_backend *be)
 /* For each probe one rank has its results and the others zeros, so the sums are exact. */
 static vj_status share_results(vj_campaign *c)
 {
-    enum { NUMBERS = 4 };
-    double *numbers = vj_calloc(c->job_count, NUMBERS * sizeof *numbers);
+    enum { NUMBERS = sizeof(vj_accuracies) / sizeof(double) };
+    vj_accuracies *accuracies = vj_calloc(c->job_count, sizeof *accuracies);
     uint64_t *digests = vj_calloc(c->job_count, sizeof *digests);
-    const bool there = numbers && digests;
+    const bool there = accuracies && digests;
     for (int64_t i = 0; there && i < c->job_count; i++) {
-        const vj_probe_result *r = &c->results[i];
-        const double own[NUMBERS] = {r->top1, r->top5, r->mean_class, r->as_published};
-        memcpy(numbers + NUMBERS * i, own, sizeof own);
-        digests[i] = r->digest;
+        accuracies[i] = c->results[i].accuracies;
+        digests[i] = c->results[i].digest;
     }
     vj_status status = there ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory for %lld results", (long long)c->job_count);
     if (c->size > 1) status = vj_agree(c->comm, status);
     if (status == VJ_OK) {
-        MPI_Allreduce(MPI_IN_PLACE, numbers, (int)(NUMBERS * c->job_count), MPI_DOUBLE, MPI_SUM, c->comm);
+        MPI_Allreduce(MPI_IN_PLACE, accuracies, (int)(NUMBERS * c->job_count), MPI_DOUBLE, MPI_SUM, c->comm);
         MPI_Allreduce(MPI_IN_PLACE, digests, (int)c->job_count, MPI_UINT64_T, MPI_SUM, c->comm);
     }
     for (int64_t i = 0; status == VJ_OK && i < c->job_count; i++) {
-        vj_probe_result *r = &c->results[i];
-        r->top1 = numbers[NUMBERS * i];
-        r->top5 = numbers[NUMBERS * i + 1];
-        r->mean_class = numbers[NUMBERS * i + 2];
-        r->as_published = numbers[NUMBERS * i + 3];
-        r->digest = digests[i];
+        c->results[i].accuracies = accuracies[i];
+        c->results[i].digest = digests[i];
     }
-    free(numbers);
+    free(accuracies);
     free(digests);
     return status;
 }

@@ -201,10 +201,7 @@ static void summarise(vj_probe_row *row, const vj_campaign *c, int64_t first)
     const vj_probe_result *result = &c->results[first];
     vj_probe_seed seed[VJ_MAX_SEEDS];
     for (int64_t s = 0; s < c->config->probe.seeds; s++)
-        seed[s] = (vj_probe_seed){.top1 = result[s].top1,
-                                  .top5 = result[s].top5,
-                                  .mean_class = result[s].mean_class,
-                                  .as_published = result[s].as_published,
+        seed[s] = (vj_probe_seed){.accuracies = result[s].accuracies,
                                   .probe_digest = result[s].digest,
                                   .split_digest = vj_campaign_split(c, &c->jobs[first + s])->digest};
     vj_probe_row_summarise(row, seed, c->config->probe.seeds);

@@ -138,19 +138,6 @@ static vj_status digest_probe(uint64_t *digest, vj_fit *fit)
     return VJ_OK;
 }
 
-static vj_status summarise(vj_probe_result *result, const vj_config *config, const vj_prediction *rows, int64_t n,
-                           int classes)
-{
-    vj_accuracies all;
-    VJ_TRY(vj_predictions_accuracies(&all, config, rows, n, classes));
-    result->as_published = all.as_published;
-    result->top1 = all.top1;
-    result->top5 = all.top5;
-    result->mean_class = all.mean_class;
-    result->counted = n;
-    return VJ_OK;
-}
-
 static vj_status evaluate(vj_probe_result *result, vj_prediction **rows, vj_fit *fit, const vj_config *config,
                           const vj_probe_choice *choice, const vj_probe_data *data)
 {
@@ -158,8 +145,10 @@ static vj_status evaluate(vj_probe_result *result, vj_prediction **rows, vj_fit 
     int64_t *clip = vj_calloc(choice->shape.batch, sizeof *clip), seen = 0;
     vj_status status = all && clip ? measure(all, clip, &seen, fit, choice, data)
                                    : vj_raise(VJ_ERR_MEMORY, "no memory for %lld predictions", (long long)data->count);
-    if (status == VJ_OK) status = summarise(result, config, all, seen, choice->shape.classes);
+    if (status == VJ_OK)
+        status = vj_predictions_accuracies(&result->accuracies, config, all, seen, choice->shape.classes);
     if (status == VJ_OK) status = digest_probe(&result->digest, fit);
+    result->counted = seen;
     free(clip);
     if (status == VJ_OK && rows)
         *rows = all;

@@ -269,8 +269,8 @@ static void download_tensor(const vj_encoder *e, const vj_param *p, float *host,
         vj_download(e->be, host, held, p->count * (int64_t)sizeof *host);
         return;
     }
-    for (int64_t first = 0; first < p->whole; first += VJ_ASSEMBLE_MOST) {
-        const int64_t last = p->whole - first < VJ_ASSEMBLE_MOST ? p->whole : first + VJ_ASSEMBLE_MOST;
+    for (int64_t first = 0; first < p->whole; first += VJ_ASSEMBLE_MAX) {
+        const int64_t last = p->whole - first < VJ_ASSEMBLE_MAX ? p->whole : first + VJ_ASSEMBLE_MAX;
         vj_tensor_assemble(e->tensor, e->be, p, held, first, last, 0, host + first, work);
     }
 }
@@ -344,13 +344,13 @@ static void give_order(vj_frozen *f, order *o, vj_status status)
     vj_broadcast(o, (int64_t)sizeof *o, f->tensor->comm);
     for (int i = 0; f->tensor->rank > 0 && i < VJ_REQUESTS; i++) {
         answer[i] = asked[i];
-        if (answer[i] != VJ_WHY_NOT) asked[i] = VJ_WHY_NOT; /* a request that arrives meanwhile is kept */
+        if (answer[i] != VJ_WHY_NONE) asked[i] = VJ_WHY_NONE; /* a request that arrives meanwhile is kept */
     }
     answer[VJ_REQUESTS] = (int)status;
     MPI_Reduce(answer, all, VJ_REQUESTS + 1, MPI_INT, MPI_MAX, 0, f->tensor->comm);
     if (f->tensor->rank > 0) return;
     for (int i = 0; i < VJ_REQUESTS; i++)
-        if (all[i] != VJ_WHY_NOT) asked[i] = all[i];
+        if (all[i] != VJ_WHY_NONE) asked[i] = all[i];
     if (all[VJ_REQUESTS] != VJ_OK) f->lost = (vj_status)all[VJ_REQUESTS];
 }
 
@@ -383,8 +383,7 @@ void vj_frozen_log_time(const vj_frozen *f, const char *what, int64_t clips)
     char time[32];
     const double flops = (double)(clips * f->count) * vj_encoder_flops(&f->encoder[0]->net);
     if (f->products.gflops > 0.0)
-        vj_log("%s about %s in products alone", what,
-               vj_duration(1e-9 * flops / (f->products.gflops * f->size), time));
+        vj_log("%s about %s in products alone", what, vj_duration(1e-9 * flops / (f->products.gflops * f->size), time));
 }
 
 vj_status vj_frozen_follow(vj_frozen *f)

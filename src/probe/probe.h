@@ -138,12 +138,11 @@ typedef struct {
     void *listener;
 } vj_probe_choice;
 
-/* The accuracies of a trained probe on the validation samples (metrics.h). Percent. */
+/* The result of a trained probe on the validation samples. */
 typedef struct {
-    double top1, top5, mean_class;
-    double as_published; /* as in vj_accuracies */
-    int64_t counted;     /* samples */
-    uint64_t digest;     /* of the probe's weights */
+    vj_accuracies accuracies;
+    int64_t counted; /* samples */
+    uint64_t digest; /* of the probe's weights */
 } vj_probe_result;
 
 /**

@@ -67,14 +67,14 @@ void vj_probe_row_summarise(vj_probe_row *row, const vj_probe_seed *seed, int64_
     row->seeds = count;
     row->top1_mean = row->top5 = row->mean_class = row->as_published = 0.0;
     for (int64_t s = 0; s < count; s++) {
-        row->top1_mean += seed[s].top1 / (double)count;
-        row->top5 += seed[s].top5 / (double)count;
-        row->mean_class += seed[s].mean_class / (double)count;
-        row->as_published += seed[s].as_published / (double)count;
+        row->top1_mean += seed[s].accuracies.top1 / (double)count;
+        row->top5 += seed[s].accuracies.top5 / (double)count;
+        row->mean_class += seed[s].accuracies.mean_class / (double)count;
+        row->as_published += seed[s].accuracies.as_published / (double)count;
         row->probe_digest = chain(row->probe_digest, seed[s].probe_digest, s);
         row->split_digest = chain(row->split_digest, seed[s].split_digest, s);
     }
-    for (int64_t s = 0; s < count; s++) squares += pow(seed[s].top1 - row->top1_mean, 2.0);
+    for (int64_t s = 0; s < count; s++) squares += pow(seed[s].accuracies.top1 - row->top1_mean, 2.0);
     row->top1_std = count > 1 ? sqrt(squares / (double)(count - 1)) : 0.0;
 }
 

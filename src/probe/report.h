@@ -54,10 +54,9 @@ vj_status vj_encoder_names_check(const char *name, const char *other);
 /** Initial values of a row: the members that are NaN while they are not known. */
 #define VJ_PROBE_ROW_UNKNOWN .effective_rank = NAN, .top5 = NAN, .mean_class = NAN, .as_published = NAN, .paper = NAN
 
-/* The results of one seed of a row: percentages, and digests of the probe's weights and of its training samples. */
+/* The results of one seed of a row, and digests of the probe's weights and of its training samples. */
 typedef struct {
-    double top1, top5, mean_class;
-    double as_published; /* as in vj_accuracies */
+    vj_accuracies accuracies;
     uint64_t probe_digest, split_digest;
 } vj_probe_seed;
 

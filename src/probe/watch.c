@@ -386,7 +386,7 @@ static vj_status fit_probe(const watch *w, double *top1)
     vj_probe_result result = {0};
     vj_status status = vj_probe_fit(&result, NULL, w->frozen.be, c, &choice, &train, &validation);
     free(chosen);
-    *top1 = result.top1;
+    *top1 = result.accuracies.top1;
     return status;
 }
 

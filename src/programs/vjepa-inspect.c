@@ -137,8 +137,8 @@ static vj_status recognise(const char *file, kind *what, char path[VJ_PATH])
 static vj_status verify_clips(const char *path, int64_t *blocks, int64_t *damaged)
 {
     vj_clips *clips;
-    vj_strings one = {.count = 1};
-    snprintf(one.item[0], VJ_PATH, "%s", path);
+    vj_strings one;
+    VJ_TRY(vj_strings_one(&one, path));
     VJ_TRY(vj_clips_open(&clips, &one, VJ_ALONE));
     *blocks = vj_clips_count(clips);
     vj_clips_close(clips);

@@ -17,7 +17,7 @@ typedef struct {
     float *device;
     int64_t origin;
     int64_t first, last; /* elements of the whole tensor that this tensor group writes */
-    int turn;            /* rotation of the group's ranks, so that each tensor begins with another rank */
+    int rotation;        /* of the group's ranks, so that each tensor begins with another rank */
 } tensor_home;
 
 typedef struct {
@@ -171,7 +171,7 @@ struct vj_checkpoint {
     tensor_list list;
     vj_ckpt_writer *writer;
     turn turn;   /* of the checkpoint under way */
-    float *work; /* [VJ_ASSEMBLE_WORK + VJ_ASSEMBLE_MOST] with a tensor group, else NULL */
+    float *work; /* [VJ_ASSEMBLE_WORK + VJ_ASSEMBLE_MAX] with a tensor group, else NULL */
     /*
      * For background checkpoints on a device that is not the host: memory of vj_host_alloc() that everything is copied
      * to, and an event after the copies. Else NULL.
@@ -188,7 +188,7 @@ static void share_blocks(const vj_ckpt_tensor *t, int size, int rank, int64_t *f
 {
     const tensor_home *home = t->data;
     const int64_t block = block_elements(t);
-    vj_split((home->last - home->first + block - 1) / block, size, (rank + home->turn) % size, first, last);
+    vj_split((home->last - home->first + block - 1) / block, size, (rank + home->rotation) % size, first, last);
     *first = home->first + *first * block;
     *last = home->first + *last * block;
     if (*first > home->last) *first = home->last;
@@ -211,7 +211,7 @@ static void share_in_group(tensor_list *list, const vj_tensor *t)
         vj_ckpt_tensor *tensor = &list->tensor[i];
         list->home[i].first = tensor->first;
         list->home[i].last = tensor->last;
-        list->home[i].turn = i % t->size;
+        list->home[i].rotation = i % t->size;
         share_blocks(tensor, t->size, t->rank, &tensor->first, &tensor->last);
     }
 }
@@ -286,7 +286,7 @@ vj_status vj_checkpoint_open(vj_checkpoint **checkpoint, vj_optimizer *o, bool b
     }
     if (status == VJ_OK && o->trained->tensor) {
         share_in_group(&c->list, o->trained->tensor);
-        c->work = vj_calloc(VJ_ASSEMBLE_WORK + VJ_ASSEMBLE_MOST, sizeof *c->work);
+        c->work = vj_calloc(VJ_ASSEMBLE_WORK + VJ_ASSEMBLE_MAX, sizeof *c->work);
         if (!c->work) status = vj_raise(VJ_ERR_MEMORY, "no memory to assemble the tensors of a checkpoint");
     }
     VJ_TRY(vj_agree(world, status));

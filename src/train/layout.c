@@ -17,8 +17,8 @@ bool vj_layout_cannot(const vj_config *c, int ranks, int tensor, char *reason, s
     const vj_shape shape = vj_shape_from(c);
     const int64_t microbatches = c->train.batch / c->train.microbatch;
     reason[0] = '\0';
-    if (tensor > VJ_TENSOR_MOST)
-        snprintf(reason, bytes, "parallel.tensor %d is more than %d", tensor, VJ_TENSOR_MOST);
+    if (tensor > VJ_TENSOR_MAX)
+        snprintf(reason, bytes, "parallel.tensor %d is more than %d", tensor, VJ_TENSOR_MAX);
     else if (tensor > 1 && c->watch.every > 0)
         snprintf(
             reason, bytes,

@@ -36,7 +36,7 @@ static int64_t lesser(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-/* Place the activations of rank 0's microbatches of the first steps, which sets m->used_bytes to the largest. */
+/* Place the activations of rank 0's microbatches of the first steps, which sets m->bytes.used to the largest. */
 static vj_status sample_masks(vj_model *m, const vj_config *c, int data_ranks)
 {
     vj_mask_lists lists;
@@ -171,7 +171,7 @@ static int64_t device_buffers(const vj_model *m, const vj_config *c, int data_ra
     const bool rounded = c->parallel.zero && data_ranks > 1 && m->rounds;
     return vj_model_rounded_weights(m) * (int64_t)sizeof(uint16_t) +
            vj_weight_gather_packed(ps, feature, rounded) * (int64_t)sizeof(float) +
-           (m->by_rows_count + cells) * (int64_t)sizeof(float) +
+           (m->by_rows.count + cells) * (int64_t)sizeof(float) +
            vj_model_frame_buffers(m) * c->train.microbatch * loader.frames + scratch_bytes(m, c) +
            (c->parallel.tensor > 1 ? VJ_TENSOR_ROOM_BYTES : 0) + (data_ranks > 1 ? 2 : 1) * (int64_t)TABLES + WORKSPACE;
 }
@@ -209,15 +209,15 @@ static vj_status add_up(vj_memory *n, vj_model *m, const vj_config *c, int data_
     n->gradient = (kept > 0 ? kept : 1) * n->weights;
     n->moments = 2 * slice * word;
     n->target = feature ? ps->encoder_total * word : 0;
-    n->activations = m->fixed_bytes + (host ? m->used_bytes : vj_model_reserved(m, m->used_bytes));
-    n->reserve = m->used_bytes;
-    n->reserved = m->fixed_bytes + m->arena_bytes;
+    n->activations = m->bytes.fixed + (host ? m->bytes.used : vj_model_reserved(m, m->bytes.used));
+    n->reserve = m->bytes.used;
+    n->reserved = m->bytes.fixed + m->bytes.largest;
     n->tables = tokens * (m->net.shape.width + m->net.shape.predictor_width) * word;
     const int64_t on_the_way = on_the_way_bytes(c, nodes, beside);
     const int64_t of_device = host ? 0 : device_buffers(m, c, data_ranks, loader) + on_the_way;
     const int64_t pass = watch_pass_bytes(m, c, loader);
     n->buffers = groups * (int64_t)WINDOW +
-                 (host ? m->by_rows_count * word + packed_bytes(m, &m->bounds, 1) + spectrum_bytes(m, kept)
+                 (host ? m->by_rows.count * word + packed_bytes(m, &m->bounds, 1) + spectrum_bytes(m, kept)
                        : of_device + beside_device_bytes(m, data_ranks, kept));
     n->messages = nodes > 1 ? BLOCK + (host ? 1 : 2) * on_the_way : 0;
     if (!host && c->parallel.zero) n->messages += on_the_way + on_the_way / nodes; /* parallel/device_gather.c */

@@ -92,7 +92,7 @@ static vj_status pretrain_step(pretrainer *t, int64_t step, vj_step_report *r)
     vj_watchdog_enter(t->watchdog, VJ_AT_STEP, step);
     VJ_TRY(vj_step_run(t->step, step, step + 1 - t->state.bad_steps, &batch, r));
     if (!r->healthy) t->state.bad_steps++;
-    if (r->write) vj_stop_requests()[VJ_REQUEST_WRITE] = VJ_WHY_NOT;
+    if (r->write) vj_stop_requests()[VJ_REQUEST_WRITE] = VJ_WHY_NONE;
     r->step_s = vj_now() - begin;
     vj_stop_record_step(&t->stop, r->step_s);
     vj_watchdog_record_step(t->watchdog, r->step_s);
@@ -333,7 +333,7 @@ static vj_status open_everything(pretrainer *t)
     snprintf(c->train.products, sizeof c->train.products, "%s", vj_backend_products(t->step->be));
     t->step->requests = vj_stop_requests();
     t->record = (vj_run_log){.config = c, .step = t->step, .steps = t->steps};
-    if (t->rank == 0) t->step->progress = vj_run_log_progress, t->step->listener = &t->record;
+    if (t->rank == 0) t->step->progress.tell = vj_run_log_progress, t->step->progress.listener = &t->record;
     t->health = (vj_health){.config = c};
     t->state.seed = c->run.seed;
     t->state.store_fingerprint = vj_clips_fingerprint(t->clips);

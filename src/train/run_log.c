@@ -175,5 +175,5 @@ void vj_run_log_done(const vj_run_log *record)
     char spent[32];
     vj_log("done: %lld steps in %s, peak memory of a rank %.0f MiB, at most %.0f MiB of it activations",
            (long long)(record->steps - record->begin_step), vj_duration(vj_now() - record->line.began_s, spent),
-           (double)vj_peak_bytes() / 1048576.0, (double)record->step->model->used_bytes / 1048576.0);
+           (double)vj_peak_bytes() / 1048576.0, (double)record->step->model->bytes.used / 1048576.0);
 }

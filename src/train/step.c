@@ -178,7 +178,8 @@ static void begin_report(const vj_step *s, int64_t step, vj_step_report *r)
 static void tell_progress(void *step, double share, double now_s)
 {
     const vj_step *s = step;
-    s->progress(s->listener, s->number, (double)s->microbatch + share, s->microbatches, now_s);
+    s->progress.tell(s->progress.listener, s->progress.step, (double)s->progress.microbatch + share,
+                     s->progress.microbatches, now_s);
 }
 
 /*
@@ -191,13 +192,13 @@ static vj_status run_microbatch(vj_step *s, int64_t step, const vj_batch *batch,
     const int64_t clips = c->train.microbatch, number = at / clips;
     const vj_input all = {batch->pixels, batch->frames, batch->views, c->data.mean, c->data.std};
     const vj_input input = vj_input_from(&all, at, &s->model->net.shape);
-    s->number = step;
-    s->microbatch = number;
-    s->microbatches = batch->count / clips;
+    s->progress.step = step;
+    s->progress.microbatch = number;
+    s->progress.microbatches = batch->count / clips;
     vj_phase_enter(s->be, VJ_PHASE_DATA);
     VJ_TRY(vj_masks_sample(&s->lists, c, s->model->net.grid, batch->step, batch->first + at, clips));
     const bool adds = vj_optimizer_before(s->optimizer);
-    if (s->progress)
+    if (s->progress.tell)
         vj_work_begin(s->be, vj_step_work(&s->model->net, &s->lists, s->model->settings.recompute), tell_progress, s);
     VJ_TRY(vj_model_microbatch(s->model, &input, &s->lists, c->train.batch, adds));
     vj_work_end(s->be);
@@ -209,9 +210,9 @@ static vj_status run_microbatch(vj_step *s, int64_t step, const vj_batch *batch,
     r->predictor_rows += s->model->packing.predictor.rows;
     if (s->spectrum) {
         const bool covariance = c->log.rank_every > 0 && (step + 1) % c->log.rank_every == 0;
-        vj_spectrum_add(s->spectrum, s->model->target, clips * s->model->net.tokens, covariance);
+        vj_spectrum_add(s->spectrum, s->model->target.values, clips * s->model->net.tokens, covariance);
     }
-    if (s->progress) tell_progress(s, 1.0, vj_now());
+    if (s->progress.tell) tell_progress(s, 1.0, vj_now());
     return VJ_OK;
 }
 

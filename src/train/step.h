@@ -35,12 +35,14 @@ typedef struct {
         downloaded_losses; /* [microbatches, masks + 1] written by the device; only the first row unless reproducible */
     vj_schedule schedule;
     double reported_comm_s, reported_backward_s; /* communication time up to the last report */
-    /* Told while step `number` (from 0) is computed: at the time now_s, `done` of this rank's `all` microbatches are
-     * done, with the part of the present one if the device is not asynchronous. NULL: nobody is told. */
-    void (*progress)(void *listener, int64_t number, double done, int64_t all, double now_s);
-    void *listener;
-    int64_t number, microbatch, microbatches; /* for progress: the present step and microbatch, number of the latter */
-    const volatile sig_atomic_t *requests;    /* borrowed, [VJ_REQUESTS]: requests to this rank (stop.h); NULL: none */
+    struct {
+        /* Called while step `step` (from 0) is computed: at the time now_s, `done` of this rank's `microbatches` are
+         * done, with the part of the present one if the device is not asynchronous. NULL: not called. */
+        void (*tell)(void *listener, int64_t step, double done, int64_t microbatches, double now_s);
+        void *listener;                         /* borrowed */
+        int64_t step, microbatch, microbatches; /* the present step and microbatch; how many of these there are */
+    } progress;
+    const volatile sig_atomic_t *requests; /* borrowed, [VJ_REQUESTS]: requests to this rank (stop.h); NULL: none */
 } vj_step;
 
 /* Results of one step. Losses are of the global batch; times are those of the slowest rank. */

@@ -39,7 +39,7 @@ void vj_stop_listen(vj_stop *stop, const vj_config *config)
     sigemptyset(&action.sa_mask);
     *stop = (vj_stop){.began_s = vj_now() - vj_program_age_s()};
     snprintf(stop->path, sizeof stop->path, "%s/stop", config->run.dir);
-    for (int i = 0; i < VJ_REQUESTS; i++) requests[i] = VJ_WHY_NOT;
+    for (int i = 0; i < VJ_REQUESTS; i++) requests[i] = VJ_WHY_NONE;
     sigaction(SIGUSR1, &action, NULL);
     sigaction(SIGUSR2, &action, NULL);
     sigaction(SIGTERM, &action, NULL);

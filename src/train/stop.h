@@ -9,9 +9,10 @@
 
 #include "base/config.h"
 
-/* Requests to a rank; a request on any rank applies to all. The flag's value is the reason, VJ_WHY_... */
+/* Requests to a rank; a request on any rank applies to all. The flag's value is the reason; VJ_WHY_NONE: not requested.
+ */
 enum { VJ_REQUEST_STOP, VJ_REQUEST_WRITE, VJ_REQUESTS };
-enum { VJ_WHY_NOT, VJ_WHY_FILE, VJ_WHY_HOURS, VJ_WHY_SIGNAL };
+enum { VJ_WHY_NONE, VJ_WHY_FILE, VJ_WHY_HOURS, VJ_WHY_SIGNAL };
 
 typedef struct {
     double began_s;          /* start of the program, by vj_now() */

@@ -36,12 +36,12 @@ namespace
 {
 
 enum {
-    MOST_THREADS = 1024,
+    MAX_THREADS = 1024,
     STACK = 128 << 10,
     STACK_TURNS = 61, /* stacks begin so many bytes apart, so that the little that is used of them is in other */
     STACK_TURN = 576, /* lines of the cache */
-    MOST_SHARED = 227 << 10,
-    MOST_SHARED_80 = 163 << 10,
+    MAX_SHARED = 227 << 10,
+    MAX_SHARED_80 = 163 << 10,
     LANE_BYTES = 40,
     COPIES = 256
 };
@@ -120,8 +120,8 @@ struct warp {
     alignas(16) char slot[2][32 * LANE_BYTES]; /* of even and odd steps */
 };
 
-fibre fibres[MOST_THREADS];
-warp warps[MOST_THREADS / 32];
+fibre fibres[MAX_THREADS];
+warp warps[MAX_THREADS / 32];
 context host;
 #ifdef EMU_TSAN
 void *host_tsan;
@@ -133,7 +133,7 @@ const char *barrier_file;
 int barrier_line;
 long idle; /* looks since a thread last went on */
 const std::function<void()> *body;
-alignas(1024) char shared_bytes[MOST_SHARED];
+alignas(1024) char shared_bytes[MAX_SHARED];
 size_t shared_size;
 char block_token, begin_token, end_token; /* what the race detector sees of barriers */
 uint64_t random_state;
@@ -230,7 +230,7 @@ void entry()
 
 void make_rings()
 {
-    static int place[MOST_THREADS];
+    static int place[MAX_THREADS];
     for (int t = 0; t < threads; t++) place[t] = t;
     if (order)
         for (int t = threads - 1; t > 0; t--) {
@@ -242,7 +242,7 @@ void make_rings()
         fibres[place[i]].next = place[(i + 1) % threads];
         fibres[place[(i + 1) % threads]].previous = place[i];
     }
-    static int last[MOST_THREADS / 32], first[MOST_THREADS / 32];
+    static int last[MAX_THREADS / 32], first[MAX_THREADS / 32];
     for (int w = 0; w * 32 < threads; w++) last[w] = -1;
     for (int i = 0; i < threads; i++) {
         const int t = place[i], w = t / 32;
@@ -311,10 +311,10 @@ int compute_capability()
 
 bool valid(dim3 grid, dim3 block, size_t bytes)
 {
-    const size_t shared = compute_capability() >= 90 ? MOST_SHARED : MOST_SHARED_80;
+    const size_t shared = compute_capability() >= 90 ? MAX_SHARED : MAX_SHARED_80;
     const uint64_t block_threads = (uint64_t)block.x * block.y * block.z;
     return grid.x > 0 && grid.x <= INT32_MAX && grid.y > 0 && grid.y <= 65535 && grid.z > 0 && grid.z <= 65535 &&
-           block_threads > 0 && block_threads <= MOST_THREADS && block.z <= 64 && bytes <= shared;
+           block_threads > 0 && block_threads <= MAX_THREADS && block.z <= 64 && bytes <= shared;
 }
 
 void run(dim3 grid, dim3 block, size_t bytes, const std::function<void()> &thread)

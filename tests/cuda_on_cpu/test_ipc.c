@@ -16,14 +16,14 @@
 
 #include "emulated.h"
 
-enum { N = 1000, MOST_RANKS = 8, ROUNDS = 20 };
+enum { N = 1000, MAX_RANKS = 8, ROUNDS = 20 };
 
 static int rank, size;
 
 typedef struct {
     cudaStream_t stream;
-    int *block[MOST_RANKS]; /* this rank's own block is at index `rank` */
-    cudaEvent_t made[MOST_RANKS], taken[MOST_RANKS];
+    int *block[MAX_RANKS]; /* this rank's own block is at index `rank` */
+    cudaEvent_t made[MAX_RANKS], taken[MAX_RANKS];
 } node;
 
 static void open_node(node *n)
@@ -31,7 +31,7 @@ static void open_node(node *n)
     struct {
         cudaIpcMemHandle_t memory;
         cudaIpcEventHandle_t made, taken;
-    } handles[MOST_RANKS];
+    } handles[MAX_RANKS];
     assert_int_equal(cudaStreamCreateWithFlags(&n->stream, cudaStreamNonBlocking), cudaSuccess);
     assert_int_equal(cudaMalloc((void **)&n->block[rank], N * sizeof(int)), cudaSuccess);
     const unsigned flags = cudaEventDisableTiming | cudaEventInterprocess;
@@ -80,7 +80,7 @@ static void test_rounds(void **state)
 {
     (void)state;
     node n;
-    int *host[MOST_RANKS];
+    int *host[MAX_RANKS];
     open_node(&n);
     for (int r = 0; r < size; r++) assert_int_equal(cudaHostAlloc((void **)&host[r], N * sizeof(int), 0), cudaSuccess);
     for (int round = 0; round < ROUNDS; round++) {
@@ -139,7 +139,7 @@ int main(int argc, char **argv)
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounds), cmocka_unit_test(test_a_missing_wait_shows)};
-    const int failed = size <= MOST_RANKS ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
+    const int failed = size <= MAX_RANKS ? cmocka_run_group_tests(tests, NULL, NULL) : 77;
     if (failed) MPI_Abort(MPI_COMM_WORLD, failed);
     MPI_Finalize();
     return 0;

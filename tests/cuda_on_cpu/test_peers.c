@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "../on_ranks.h"
 #include "base/rng.h"
 #include "emulated.h"
 #include "parallel/group.h"
@@ -285,8 +286,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(without_shared_memory_the_device_goes_on),
         cmocka_unit_test(buckets_grow_with_the_nodes),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed != 0;
+    return end_on_ranks(cmocka_run_group_tests(tests, NULL, NULL));
 }

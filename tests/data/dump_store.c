@@ -22,10 +22,10 @@ static vj_status dump(const vj_clips *clips, vj_coder *coder, uint8_t *frames)
 
 static vj_status dump_store(const char *path)
 {
-    vj_strings paths = {.count = 1};
+    vj_strings paths;
     vj_clips *clips;
     vj_coder *coder;
-    snprintf(paths.item[0], VJ_PATH, "%s", path);
+    VJ_TRY(vj_strings_one(&paths, path));
     VJ_TRY(vj_clips_open(&clips, &paths, MPI_COMM_SELF));
     VJ_TRY(vj_coder_create(&coder));
     uint8_t *frames = malloc((size_t)vj_clips_largest_bytes(clips) + 1);

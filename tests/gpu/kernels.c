@@ -14,7 +14,7 @@
 #include "base/rng.h"
 #include "gpu_check.h"
 
-enum { MOST_ARRAYS = 64, MOST_RESULTS = 24, ELEMENT_DOUBLE = 8 };
+enum { MAX_RESULTS = 24, ELEMENT_DOUBLE = 8 };
 
 #define ROUNDED 1e-3 /* tolerance of what is stored as bf16 */
 
@@ -30,7 +30,7 @@ typedef struct {
 typedef struct {
     vj_backend *be;
     uint64_t arrays; /* number of arrays made so far */
-    result results[MOST_RESULTS];
+    result results[MAX_RESULTS];
     int count;
     vj_type kept;           /* the type in which the model stores what only products and attention read */
     double exact, rounding; /* tolerance of floats, and of what is stored in that type */
@@ -117,7 +117,7 @@ static int32_t *random_ints(lab *l, int64_t n, int64_t below)
 /* Register an array as a result, also one that kernels only add to. */
 static void *watch(lab *l, const char *name, void *device, int64_t n, int element, double tolerance)
 {
-    VJ_ASSERT(l->count < MOST_RESULTS);
+    VJ_ASSERT(l->count < MAX_RESULTS);
     l->results[l->count++] =
         (result){.name = name, .device = device, .n = n, .element = element, .tolerance = tolerance};
     return device;

@@ -15,7 +15,7 @@
 #include "model/flops.h"
 #include "model/model.h"
 
-enum { WARM_UPS = 3, STEPS = 10, PROFILED = 3, MOST_ROWS = 256 };
+enum { WARM_UPS = 3, STEPS = 10, PROFILED = 3, MAX_ROWS = 256 };
 static const double PEAK_TFLOPS = 989; /* dense bf16 of an H100 or H200 SXM, to which shares are given */
 
 /* Networks as in jobs/configs; `tiny` is for the emulated GPU. */
@@ -270,9 +270,9 @@ static void print_phases(const trainer *t, int steps)
 /* Print the mean time of each operation of a step. Each launch is waited for, so the step takes somewhat longer. */
 static void print_profile(const trainer *t)
 {
-    static vj_op_profile row[MOST_ROWS];
-    const int count = vj_backend_profile(t->be, row, MOST_ROWS);
-    VJ_ASSERT(count <= MOST_ROWS);
+    static vj_op_profile row[MAX_ROWS];
+    const int count = vj_backend_profile(t->be, row, MAX_ROWS);
+    VJ_ASSERT(count <= MAX_ROWS);
     qsort(row, (size_t)count, sizeof *row, longest_first);
     for (int i = 0; i < count; i++) {
         const double s = row[i].seconds;

@@ -10,7 +10,7 @@
 
 #include "kernels/cuda/products.h"
 
-enum { MOST_SHAPES = 512, MOST_ROWS = 256 };
+enum { MAX_SHAPES = 512, MAX_ROWS = 256 };
 
 /* A call in a phase and how often it was made. Of a product's arrays it only matters which of them are given. */
 typedef struct {
@@ -24,7 +24,7 @@ typedef struct {
 } shape;
 
 static struct {
-    shape item[MOST_SHAPES];
+    shape item[MAX_SHAPES];
     int count;
 } shapes;
 
@@ -62,7 +62,7 @@ static void count(const vj_backend *be, shape s)
         shapes.item[i].calls++;
         return;
     }
-    VJ_ASSERT(shapes.count < MOST_SHAPES);
+    VJ_ASSERT(shapes.count < MAX_SHAPES);
     s.calls = 1;
     shapes.item[shapes.count++] = s;
 }
@@ -108,10 +108,10 @@ void gpu_count_work(vj_backend *be)
 
 void gpu_print_work(const vj_backend *be)
 {
-    static vj_op_profile row[MOST_ROWS];
+    static vj_op_profile row[MAX_ROWS];
     char text[256];
-    const int count = vj_backend_profile(be, row, MOST_ROWS);
-    VJ_ASSERT(count <= MOST_ROWS);
+    const int count = vj_backend_profile(be, row, MAX_ROWS);
+    VJ_ASSERT(count <= MAX_ROWS);
     for (int i = 0; i < count; i++)
         printf("op %s %s calls=%lld flops=%.0f bytes=%.0f\n", row[i].name, vj_phase_name(row[i].phase),
                (long long)row[i].calls, row[i].flops, row[i].bytes);

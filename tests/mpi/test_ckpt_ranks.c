@@ -3,6 +3,7 @@
  * one rank fails, all return the same error and no file is left.
  */
 #include "../ckpt_test.h"
+#include "../on_ranks.h"
 
 /* Write a checkpoint: of even steps in the background, of odd ones at once. */
 static vj_status write_all(context *c, int64_t step)
@@ -98,8 +99,5 @@ int main(int argc, char **argv)
         CASE(one_failing_rank_fails_all),
         CASE(all_find_the_same_newest),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed != 0;
+    return end_on_ranks(cmocka_run_group_tests(tests, NULL, NULL));
 }

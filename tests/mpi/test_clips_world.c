@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #include "../clips_store.h"
+#include "../on_ranks.h"
 #include "parallel/parallel.h"
 
 enum { CLIPS = 23 };
@@ -167,8 +168,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_errors_reach_all),
         cmocka_unit_test(test_damaged_shard_reaches_all),
     };
-    int failed = cmocka_run_group_tests_name("clips_world", tests, set_up, tear_down);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed;
+    return end_on_ranks(cmocka_run_group_tests_name("clips_world", tests, set_up, tear_down));
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../layouts.h"
+#include "../on_ranks.h"
 #include "train/digest.h"
 
 enum { VECTORS = 4 };
@@ -175,8 +176,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_flipped_bit_is_found),
         cmocka_unit_test(threads_do_not_show),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed != 0;
+    return end_on_ranks(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "../on_ranks.h"
 #include "../placements.h"
 #include "base/rng.h"
 #include "parallel/group.h"
@@ -221,10 +222,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(ranks_that_lag), cmocka_unit_test(doubles_in_one_tree),
         cmocka_unit_test(numbers_of_all),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     free(x);
     free(all);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed != 0;
+    return end_on_ranks(failed);
 }

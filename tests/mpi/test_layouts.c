@@ -11,6 +11,7 @@
 
 #include "../ckpt_sample.h"
 #include "../layouts.h"
+#include "../on_ranks.h"
 #include "train/checkpoint.h"
 
 /* The matrices of the hidden layer have two checkpoint blocks, whose border lies inside the share of a rank. */
@@ -39,7 +40,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     context *c = *state;
-    remove_folder(c->dir);
+    remove_temporary_folder(c->dir);
     free(c);
     return 0;
 }
@@ -159,8 +160,5 @@ int main(int argc, char **argv)
         CASE(every_layout_reads_every_other),
         CASE(training_goes_on_in_another_layout),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed != 0;
+    return end_on_ranks(cmocka_run_group_tests(tests, NULL, NULL));
 }

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "../each_isa.h"
+#include "../on_ranks.h"
 #include "base/rng.h"
 #include "linear/matrix.h"
 #include "parallel/parallel.h"
@@ -390,9 +391,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(rows_times_matrix), cmocka_unit_test(eigenvalues),
         cmocka_unit_test(singular_values),   cmocka_unit_test(nan_is_refused),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     vj_ranks_close(ranks);
-    MPI_Finalize();
-    return failed != 0;
+    return end_on_ranks(failed);
 }

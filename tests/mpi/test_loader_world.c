@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #include "../clips_store.h"
+#include "../on_ranks.h"
 #include "feed/loader.h"
 #include "parallel/parallel.h"
 
@@ -173,8 +174,5 @@ int main(int argc, char **argv)
     vj_status_identity(rank, size);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_raw), cmocka_unit_test(test_jpeg)};
-    int failed = cmocka_run_group_tests_name("loader_world", tests, set_up, tear_down);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed;
+    return end_on_ranks(cmocka_run_group_tests_name("loader_world", tests, set_up, tear_down));
 }

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "../on_ranks.h"
 #include "../placements.h"
 #include "h5/pages.h"
 #include "parallel/parallel.h"
@@ -118,10 +119,8 @@ int main(int argc, char **argv)
     MPI_Bcast(&pid, 1, MPI_INT, 0, MPI_COMM_WORLD);
     snprintf(path, sizeof path, "/tmp/vjepa-pages-%d.h5", pid);
     const struct CMUnitTest tests[] = {cmocka_unit_test(nodes_share_no_page)};
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    const int failed = cmocka_run_group_tests(tests, NULL, NULL);
     MPI_Barrier(MPI_COMM_WORLD);
     if (rank == 0) unlink(path);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed != 0;
+    return end_on_ranks(failed);
 }

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../folder.h"
+#include "../on_ranks.h"
 #include "base/rng.h"
 #include "features/features.h"
 #include "parallel/parallel.h"
@@ -67,9 +69,7 @@ static int setup(void **state)
     (void)state;
     int rank;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vjepa-probe.XXXXXX", tmp ? tmp : "/tmp");
-    if (rank == 0 && !mkdtemp(folder)) return -1;
+    if (rank == 0) make_folder(folder);
     MPI_Bcast(folder, sizeof folder, MPI_CHAR, 0, MPI_COMM_WORLD);
     static const char *const names[2] = {"pretrained", "random_fan_in"};
     for (int e = 0; e < 2; e++) {
@@ -245,8 +245,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(only_a_clear_gain_helps),
         cmocka_unit_test(refuses_what_does_not_fit),
     };
-    int failed = cmocka_run_group_tests(tests, setup, teardown);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed != 0;
+    return end_on_ranks(cmocka_run_group_tests(tests, setup, teardown));
 }

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "../layouts.h"
+#include "../on_ranks.h"
 #include "../placements.h"
 #include "parallel/gradient_sum.h"
 #include "parallel/group.h"
@@ -213,8 +214,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(sums_are_made_on_the_way),
         cmocka_unit_test(training_has_the_bits_of_sums_after_backward),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed != 0;
+    return end_on_ranks(cmocka_run_group_tests(tests, NULL, NULL));
 }

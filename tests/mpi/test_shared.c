@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <mpi.h>
 
+#include "../on_ranks.h"
 #include "parallel/parallel.h"
 #include "parallel/shared.h"
 
@@ -55,8 +56,5 @@ int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_sizes), cmocka_unit_test(test_too_much)};
-    int failed = cmocka_run_group_tests_name("shared", tests, NULL, NULL);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed;
+    return end_on_ranks(cmocka_run_group_tests_name("shared", tests, NULL, NULL));
 }

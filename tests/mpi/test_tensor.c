@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "../layouts.h"
+#include "../on_ranks.h"
 
 enum { STEPS = 3, DEPTH = 2, WIDTH = 96 };
 
@@ -318,7 +319,7 @@ static void memory_shrinks(void **state)
         layout_config(&c, (layout){size, divided ? size : 1, 1, 0}, DEPTH, 4);
         assert_int_equal(vj_step_open(&s, &c, MPI_COMM_WORLD), VJ_OK);
         weights[divided] = s->model->net.params.encoder_total;
-        arena[divided] = s->model->arena_bytes;
+        arena[divided] = s->model->bytes.largest;
         vj_step_close(s);
     }
     /* 12 D^2 + 7 D elements of a block are divided; aligning the beginning of a tensor takes fewer than 16 elements. */
@@ -339,8 +340,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(memory_shrinks),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    MPI_Finalize();
-    return failed != 0;
+    return end_on_ranks(cmocka_run_group_tests(tests, NULL, NULL));
 }

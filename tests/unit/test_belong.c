@@ -176,7 +176,7 @@ int main(int argc, char **argv)
                                        cmocka_unit_test(test_names)};
     MPI_Init(&argc, &argv);
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    const int failed = cmocka_run_group_tests(tests, make_folder, remove_empty_folder);
+    const int failed = cmocka_run_group_tests(tests, set_up_folder, tear_down_empty_folder);
     MPI_Finalize();
     return failed;
 }

@@ -18,10 +18,10 @@
 
 #include "../clips_store.h"
 #include "feed/cache.h"
+#include "folder.h"
 
 enum { CLIPS = 200, LARGEST = 5000 };
 static const uint64_t fingerprint = 0x0123456789abcdef;
-static char folder[VJ_PATH];
 
 /* Make the record of a clip. Its length and all bytes depend on the clip's number. */
 static int64_t record(int64_t clip, uint8_t bytes[LARGEST])
@@ -346,20 +346,6 @@ static void stopped(void **state)
     vj_cache_close(cache);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    make_folder(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    remove_folder(folder);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,5 +354,5 @@ int main(void)
         cmocka_unit_test(full_disk),     cmocka_unit_test(processes), cmocka_unit_test(killed),
         cmocka_unit_test(stopped),
     };
-    return cmocka_run_group_tests_name("cache", tests, set_up, tear_down);
+    return cmocka_run_group_tests_name("cache", tests, set_up_folder, tear_down_folder);
 }

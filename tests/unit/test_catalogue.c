@@ -314,5 +314,5 @@ int main(void)
         cmocka_unit_test(test_sources),  cmocka_unit_test(test_digest),   cmocka_unit_test(test_classes),
         cmocka_unit_test(test_held_out), cmocka_unit_test(test_register), cmocka_unit_test(test_layout),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, set_up_folder, tear_down_folder);
 }

@@ -11,19 +11,18 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../folder.h"
 #include "parallel/parallel.h"
 #include "probe/compare.h"
 
 enum { N = 200, CLASSES = 3 };
 
-static char folder[256], path[2][300];
+static char folder[VJ_PATH], path[2][VJ_PATH + 32];
 
 static int prepare(void **state)
 {
     (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vjepa_compare_XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(folder)) return -1;
+    make_folder(folder);
     for (int i = 0; i < 2; i++) snprintf(path[i], sizeof path[i], "%s/%c.h5", folder, 'a' + i);
     return 0;
 }

@@ -437,6 +437,16 @@ static void too_long(void **state)
     assert_int_equal(read_text(&config, text), VJ_ERR_USAGE);
     expect(text, ":2: run.dir: is too long (512 bytes, at most 511)");
 
+    vj_strings list;
+    snprintf(text, sizeof text, "%0*d", VJ_PATH - 1, 0);
+    assert_int_equal(vj_strings_one(&list, text), VJ_OK);
+    assert_true(list.count == 1 && strcmp(list.item[0], text) == 0);
+    snprintf(text, sizeof text, "%0*d", VJ_PATH, 0);
+    listen_begin();
+    assert_int_equal(vj_strings_one(&list, text), VJ_ERR_USAGE);
+    listen_end();
+    expect(text, "a path may have 511 characters, this one has 512");
+
     /* Each path is allowed, but together they exceed the size of a stored configuration. */
     static vj_strings *const lists[] = {&config.data.train, &config.data.validation, &config.data.weights,
                                         &config.pack.held_out_ids, &config.pack.held_out_videos};

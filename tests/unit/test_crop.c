@@ -1,5 +1,4 @@
 /* Tests the crop transform against the fixture and a reference in double, and its draw against the definition. */
-#include <hdf5.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,12 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/rng.h"
 #include "feed/crop.h"
+#include "fixture_file.h"
 
 static const double MEAN[3] = {0.485, 0.456, 0.406}, STD[3] = {0.229, 0.224, 0.225};
 
@@ -46,20 +45,6 @@ static void fill(uint8_t *frames, int64_t n)
 
 /* ------------------------------------------------------------------------------------------------ fixture */
 
-static hid_t open_data(void)
-{
-    char path[1024];
-    const char *folder = getenv("VJEPA_FIXTURES");
-    if (!folder || access(folder, R_OK) != 0) {
-        printf("skipped: no folder of fixtures (VJEPA_FIXTURES)\n");
-        skip();
-    }
-    snprintf(path, sizeof path, "%s/data.h5", folder);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    assert_true(file >= 0);
-    return file;
-}
-
 static void *read_all(hid_t file, const char *name, hid_t type, hsize_t dims[4])
 {
     hid_t dataset = H5Dopen2(file, name, H5P_DEFAULT), space = H5Dget_space(dataset);
@@ -82,7 +67,7 @@ static void read_attribute(hid_t file, const char *object, const char *name, int
 static void test_fixture(void **state)
 {
     (void)state;
-    hid_t file = open_data();
+    hid_t file = open_fixture("data.h5");
     hsize_t in[4], dims[4];
     uint8_t *frames = read_all(file, "/augment/frames", H5T_NATIVE_UINT8, in);
     int cases = 0;

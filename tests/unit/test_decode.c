@@ -425,5 +425,5 @@ int main(void)
         cmocka_unit_test(test_paths),   cmocka_unit_test(test_play_lists), cmocka_unit_test(test_cores),
         cmocka_unit_test(test_no_leak), cmocka_unit_test(test_no_program),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, set_up_folder, tear_down_folder);
 }

@@ -302,7 +302,7 @@ static void test_parent_dies(void **state)
 
 static int make_files(void **state)
 {
-    if (make_folder(state) != 0) return -1;
+    if (set_up_folder(state) != 0) return -1;
     make_long();
     return 0;
 }
@@ -315,5 +315,5 @@ int main(void)
         cmocka_unit_test(test_answers),      cmocka_unit_test(test_killed_at_start),
         cmocka_unit_test(test_memory),       cmocka_unit_test(test_parent_dies),
     };
-    return cmocka_run_group_tests(tests, make_files, remove_folder);
+    return cmocka_run_group_tests(tests, make_files, tear_down_folder);
 }

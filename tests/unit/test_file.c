@@ -164,5 +164,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(parts_of_killed_writers, begin, clean),
         cmocka_unit_test_setup_teardown(to_the_end_of_a_file, begin, clean),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_empty_folder);
+    return cmocka_run_group_tests(tests, set_up_folder, tear_down_empty_folder);
 }

@@ -1,14 +1,13 @@
 /* Tests the choice of frames: exactly as in the fixture, and as in the examples of the specification. */
-#include <hdf5.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "fixture_file.h"
 #include "video/frames.h"
 
 static int64_t attribute(hid_t object, const char *name)
@@ -44,15 +43,7 @@ static void check_case(hid_t object)
 static void test_fixture(void **state)
 {
     (void)state;
-    char path[1024];
-    const char *folder = getenv("VJEPA_FIXTURES");
-    if (!folder || access(folder, R_OK) != 0) {
-        printf("skipped: no folder of fixtures (VJEPA_FIXTURES)\n");
-        skip();
-    }
-    snprintf(path, sizeof path, "%s/data.h5", folder);
-    hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
-    assert_true(file >= 0);
+    const hid_t file = open_fixture("data.h5");
     int cases = 0;
     for (;; cases++) {
         char name[64];

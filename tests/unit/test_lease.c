@@ -265,5 +265,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(looked_at, prepare, check_empty),
         cmocka_unit_test_setup_teardown(odd_host, prepare, check_empty),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_empty_folder);
+    return cmocka_run_group_tests(tests, set_up_folder, tear_down_empty_folder);
 }

@@ -710,8 +710,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    remove_folder(folder);
-    return 0;
+    return remove_folder(folder);
 }
 
 int main(int argc, char **argv)

@@ -665,5 +665,5 @@ int main(void)
         cmocka_unit_test(test_long),        cmocka_unit_test(test_ids),         cmocka_unit_test(test_escape),
         cmocka_unit_test(test_separators),  cmocka_unit_test(test_words),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, set_up_folder, tear_down_folder);
 }

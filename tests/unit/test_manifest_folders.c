@@ -109,5 +109,5 @@ int main(void)
         cmocka_unit_test(test_folder),
         cmocka_unit_test(test_strays),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, set_up_folder, tear_down_folder);
 }

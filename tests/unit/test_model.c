@@ -328,7 +328,7 @@ static float *second_gradient(const char *backend, vj_precision precision, const
     vj_download(f.be, g, f.model->trained.gradient, n * (int64_t)sizeof *g);
     assert_int_equal(vj_sync(f.be), VJ_OK);
     g[n] = loss;
-    *bytes = f.model->used_bytes + vj_model_rounded_weights(f.model) * (int64_t)sizeof(uint16_t);
+    *bytes = f.model->bytes.used + vj_model_rounded_weights(f.model) * (int64_t)sizeof(uint16_t);
     close_fixture(&f);
     return g;
 }

@@ -14,10 +14,9 @@
 
 #include "../clips_store.h"
 #include "clips/open_files.h"
+#include "folder.h"
 
 enum { FILES = 40, THREADS = 6, ROUNDS = 3000 };
-
-static char folder[VJ_PATH];
 
 static void name_file(char path[VJ_PATH], int64_t number)
 {
@@ -183,26 +182,12 @@ static void test_store(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
-static int set_up(void **state)
-{
-    (void)state;
-    make_folder(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    remove_folder(folder);
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     MPI_Init(&argc, &argv);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_threads), cmocka_unit_test(test_eviction),
                                        cmocka_unit_test(test_failed), cmocka_unit_test(test_store)};
-    const int failed = cmocka_run_group_tests_name("open_files", tests, set_up, tear_down);
+    const int failed = cmocka_run_group_tests_name("open_files", tests, set_up_folder, tear_down_folder);
     MPI_Finalize();
     return failed;
 }

@@ -13,11 +13,12 @@
 #include <cmocka.h>
 #include <hdf5.h>
 
+#include "../folder.h"
 #include "parity/parity.h"
 
 enum { STEPS = 5 };
 
-static char folder[256], path[300];
+static char folder[VJ_PATH], path[VJ_PATH + 32];
 
 static void put_attribute(hid_t group, const char *name, double value)
 {
@@ -42,9 +43,7 @@ static void put_dataset(hid_t group, const char *name, const double *values)
 static int write_fixture(void **state)
 {
     (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vjepa_parity_XXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(folder));
+    make_folder(folder);
     snprintf(path, sizeof path, "%s/fixture.h5", folder);
     const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     const hid_t group = H5Gcreate2(file, "flat", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);

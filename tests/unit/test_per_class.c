@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../folder.h"
 #include "parallel/parallel.h"
 #include "probe/metrics.h"
 #include "probe/per_class.h"
@@ -72,15 +73,13 @@ static void nothing_at_all(void **state)
 static void from_a_file(void **state)
 {
     (void)state;
-    char folder[256], path[300], *text = NULL;
-    const char *tmp = getenv("TMPDIR");
+    char folder[VJ_PATH], path[VJ_PATH + 32], *text = NULL;
     size_t bytes = 0;
     vj_head_facts heads[2] = {0};
     vj_predictions_writer *w;
     const vj_clips_classes names = {3, 4, (char[]){"run\0sit\0lie"}};
     const vj_task_classes task = {"pose", &names};
-    snprintf(folder, sizeof folder, "%s/vjepa_per_class_XXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(folder));
+    make_folder(folder);
     snprintf(path, sizeof path, "%s/predictions.h5", folder);
     for (int s = 0; s < 2; s++) {
         heads[s] = (vj_head_facts){.task = "pose",

@@ -10,20 +10,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../folder.h"
 #include "h5/h5.h"
 #include "parallel/parallel.h"
 #include "probe/predictions.h"
 
 enum { HEADS = 120, N = 7, CLASSES = 6 };
 
-static char folder[256], path[300];
+static char folder[VJ_PATH], path[VJ_PATH + 32];
 
 static int prepare(void **state)
 {
     (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vjepa_predictions_XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(folder)) return -1;
+    make_folder(folder);
     snprintf(path, sizeof path, "%s/predictions.h5", folder);
     return 0;
 }

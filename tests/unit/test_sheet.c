@@ -33,8 +33,7 @@ static int make(void **state)
 static int clear(void **state)
 {
     (void)state;
-    remove_folder(folder);
-    return 0;
+    return remove_folder(folder);
 }
 
 /* ------------------------------------------------------------------------------------------------ a picture file */

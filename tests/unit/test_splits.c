@@ -9,11 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../folder.h"
 #include "probe/splits.h"
 
 enum { N = 1000 };
 
-static char folder[256], path[VJ_SPLIT_PATH];
+static char folder[VJ_PATH], path[VJ_SPLIT_PATH];
 static int32_t labels[N];
 static int64_t id[N];
 static vj_split_samples samples = {.id = id, .labels = labels, .count = N, .fingerprint = 77, .name = "my.clips"};
@@ -21,13 +22,12 @@ static vj_split_samples samples = {.id = id, .labels = labels, .count = N, .fing
 static int prepare(void **state)
 {
     (void)state;
-    const char *tmp = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/vjepa_splits_XXXXXX", tmp ? tmp : "/tmp");
+    make_folder(folder);
     for (int i = 0; i < N; i++) {
         labels[i] = i % 10 == 9 ? -1 : i % 3;
         id[i] = 5 * i + 2;
     }
-    return mkdtemp(folder) ? 0 : -1;
+    return 0;
 }
 
 static int clean(void **state)

@@ -36,12 +36,12 @@ static void signals(void **state)
     (void)state;
     raise(SIGUSR2);
     assert_int_equal(asked(VJ_REQUEST_WRITE), VJ_WHY_SIGNAL);
-    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NOT);
+    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NONE);
     raise(SIGUSR1);
     assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_SIGNAL);
     start(NULL);
-    assert_int_equal(asked(VJ_REQUEST_WRITE), VJ_WHY_NOT);
-    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NOT);
+    assert_int_equal(asked(VJ_REQUEST_WRITE), VJ_WHY_NONE);
+    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NONE);
     raise(SIGTERM);
     assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_SIGNAL);
     start(NULL);
@@ -59,7 +59,7 @@ static void signals(void **state)
         signal(ends[i], SIG_IGN);
         start(NULL);
         raise(ends[i]);
-        assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NOT);
+        assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NONE);
     }
 }
 
@@ -137,7 +137,7 @@ static void stop_file(void **state)
 {
     (void)state;
     vj_stop_poll(&stop);
-    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NOT);
+    assert_int_equal(asked(VJ_REQUEST_STOP), VJ_WHY_NONE);
     assert_int_equal(close(open(stop.path, O_WRONLY | O_CREAT, 0666)), 0);
     stop.looked_s = 0; /* otherwise this call is too early to look again */
     vj_stop_poll(&stop);
@@ -156,5 +156,5 @@ int main(void)
         cmocka_unit_test_setup(limit_by_the_batch_job, start),
         cmocka_unit_test_setup(stop_file, start),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_empty_folder);
+    return cmocka_run_group_tests(tests, set_up_folder, tear_down_empty_folder);
 }

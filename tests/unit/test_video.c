@@ -629,5 +629,5 @@ int main(void)
         cmocka_unit_test(test_system_failure),
         cmocka_unit_test(test_unreadable),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, set_up_folder, tear_down_folder);
 }

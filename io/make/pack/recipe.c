@@ -135,15 +135,15 @@ static vj_status remove_parts(const char *store)
 
 static vj_status read_recipe(const char *store, char **text)
 {
-    enum { MOST = 65536 };
+    enum { MAX_BYTES = 65536 };
     char path[VJ_PATH + 32];
     *text = NULL;
     snprintf(path, sizeof path, "%s/pack.yaml", store);
     FILE *f = fopen(path, "r");
     if (!f) return VJ_OK;
-    *text = vj_calloc(1, MOST);
-    if (*text) (*text)[fread(*text, 1, MOST - 1, f)] = '\0'; /* a failed read gives a text that differs */
-    fclose(f);                                               /* only read */
+    *text = vj_calloc(1, MAX_BYTES);
+    if (*text) (*text)[fread(*text, 1, MAX_BYTES - 1, f)] = '\0'; /* a failed read gives a text that differs */
+    fclose(f);                                                    /* only read */
     return *text ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", path);
 }
 

@@ -122,9 +122,8 @@ static vj_status compare_origins(const comparison *c, FILE *out)
 static vj_status compare(comparison *c, FILE *out, int64_t *different)
 {
     for (int s = 0; s < 2; s++) {
-        vj_strings one = {.count = 1};
-        if (snprintf(one.item[0], VJ_PATH, "%s", c->path[s]) >= VJ_PATH)
-            return vj_raise(VJ_ERR_USAGE, "a store's path may have %d characters: %s", VJ_PATH - 1, c->path[s]);
+        vj_strings one;
+        VJ_TRY(vj_strings_one(&one, c->path[s]));
         VJ_TRY(vj_clips_open(&c->clips[s], &one, VJ_ALONE));
         c->frames[s] = vj_calloc(vj_clips_largest_bytes(c->clips[s]), 1);
         if (!c->frames[s]) return vj_raise(VJ_ERR_MEMORY, "no memory for a clip of %s", c->path[s]);

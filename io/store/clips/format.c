@@ -24,15 +24,15 @@ void vj_clips_geometry_name(char name[VJ_CLIPS_OBJECT], int height, int width)
 
 bool vj_clips_is_store(const char *folder)
 {
-    enum { MOST = 65536 };
+    enum { MAX_BYTES = 65536 };
     char path[VJ_CLIPS_FILE_PATH], format[64];
     vj_clips_index_path(path, folder);
     vj_h5_format(path, format, sizeof format);
     if (strcmp(format, VJ_CLIPS_FORMAT) == 0) return true;
     snprintf(path, sizeof path, "%s/pack.yaml", folder);
     FILE *f = vj_h5_is_file(path) ? fopen(path, "r") : NULL;
-    char *text = f ? vj_calloc(1, MOST) : NULL;
-    if (text) text[fread(text, 1, MOST - 1, f)] = '\0';
+    char *text = f ? vj_calloc(1, MAX_BYTES) : NULL;
+    if (text) text[fread(text, 1, MAX_BYTES - 1, f)] = '\0';
     if (f) fclose(f); /* only read */
     const bool found = text && strstr(text, VJ_CLIPS_RECIPE_LINE);
     free(text);

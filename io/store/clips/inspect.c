@@ -161,10 +161,9 @@ static vj_status print_index(const char *dir, int64_t count, FILE *out)
 
 vj_status vj_clips_print(const char *path, FILE *out)
 {
-    vj_strings paths = {.count = 1};
+    vj_strings paths;
     vj_clips *clips;
-    if (snprintf(paths.item[0], VJ_PATH, "%s", path) >= VJ_PATH)
-        return vj_raise(VJ_ERR_USAGE, "a store's path may have %d characters: %s", VJ_PATH - 1, path);
+    VJ_TRY(vj_strings_one(&paths, path));
     VJ_TRY(vj_clips_open(&clips, &paths, VJ_ALONE));
     vj_status status = print_clips(clips, path, out);
     if (status == VJ_OK) status = print_index(path, clips->count, out);

@@ -208,11 +208,10 @@ static vj_status verify_records(const verifier *v)
 
 vj_status vj_clips_verify(const char *path, int64_t *damaged)
 {
-    vj_strings paths = {.count = 1};
+    vj_strings paths;
     vj_clips *clips;
     *damaged = 0;
-    if (snprintf(paths.item[0], VJ_PATH, "%s", path) >= VJ_PATH)
-        return vj_raise(VJ_ERR_USAGE, "a store's path may have %d characters: %s", VJ_PATH - 1, path);
+    VJ_TRY(vj_strings_one(&paths, path));
     VJ_TRY(vj_clips_open(&clips, &paths, VJ_ALONE));
     const verifier v = {.clips = clips, .dir = path, .damaged = damaged};
     vj_status status = verify_shards(&v);

@@ -54,10 +54,10 @@ VJ_INLINE int keys_of(pack_mode mode)
 }
 _Static_assert(60 % MR == 0 && (PAIR_DEPTH > 1 || 60 % PAIR_MR == 0) && 64 % 32 == 0, "a tile of keys is whole panels");
 /* Strips (tiles of queries) that backward multiplies with the keys together. */
-enum { MOST_STRIPS = 4 };
+enum { MAX_STRIPS = 4 };
 VJ_INLINE int strips_of(pack_mode mode)
 {
-    return PAIR_DEPTH > 1 && mode != PACK_FP32 ? MOST_STRIPS : 3;
+    return PAIR_DEPTH > 1 && mode != PACK_FP32 ? MAX_STRIPS : 3;
 }
 
 /* Return the queries of the next tile if `left` remain: the last two tiles get similar widths, so that none is very
@@ -474,7 +474,7 @@ VJ_INLINE void backward_head(pack_mode mode, const head *hd, matrix dq, matrix d
     for (int64_t query = 0; query < hd->S; query += strip_queries) {
         const int64_t queries = least(strip_queries, hd->S - query), lanes = pack_depth(mode, queries);
         const int strips = (int)parts(queries, nq);
-        float lse2[MOST_STRIPS * NR], mean[MOST_STRIPS * NR];
+        float lse2[MAX_STRIPS * NR], mean[MAX_STRIPS * NR];
         for (int s = 0; s < strips; s++) {
             const int64_t at = query + s * nq, n = least(nq, hd->S - at);
             for (int i = 0; i < 3; i++)

@@ -12,8 +12,8 @@
 
 /* Large blocks, so that packing pays; smaller ones if the result has less than FEW of them, so that many threads can
  * share it. */
-enum { MOST_ROWS = 384, MOST_COLUMNS = 512, LEAST_COLUMNS = 128, FEW = 16 };
-enum { ROW_UNIT = 16, COLUMN_UNIT = 64, STRIP = MOST_ROWS * MOST_COLUMNS };
+enum { MAX_ROWS = 384, MAX_COLUMNS = 512, MIN_COLUMNS = 128, FEW = 16 };
+enum { ROW_UNIT = 16, COLUMN_UNIT = 64, STRIP = MAX_ROWS * MAX_COLUMNS };
 
 typedef struct {
     const vj_product *product;
@@ -30,8 +30,8 @@ static int64_t piece(int64_t n, int64_t most, int64_t unit)
 
 static plan cut(const vj_backend *be, const vj_product *g)
 {
-    int64_t rows = MOST_ROWS, columns = MOST_COLUMNS;
-    while (parts(g->M, rows) * parts(g->N, columns) < FEW && columns > LEAST_COLUMNS)
+    int64_t rows = MAX_ROWS, columns = MAX_COLUMNS;
+    while (parts(g->M, rows) * parts(g->N, columns) < FEW && columns > MIN_COLUMNS)
         if (columns > rows)
             columns /= 2;
         else

@@ -8,7 +8,6 @@
 #include "isa.h"
 
 #define VJ_LOG2E 1.44269504088896341f
-#define VJ_LN2   0.693147180559945309f
 
 /* 2^x for -126 <= x <= 126, relative error 2e-7, by a fitted minimax polynomial of degree 5. */
 VJ_INLINE vf vexp2_in_range(vf x)

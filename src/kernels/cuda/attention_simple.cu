@@ -7,7 +7,7 @@
 namespace
 {
 
-enum { MOST_WARPS = 8, LANES = 32 };
+enum { MAX_WARPS = 8, LANES = 32 };
 
 /*
  * Shared memory of a block, followed by four rows of d floats for each warp. `piece`: 32 columns of 32 rows of the
@@ -15,7 +15,7 @@ enum { MOST_WARPS = 8, LANES = 32 };
  */
 struct room {
     float piece[LANES][LANES + 1];
-    float weight[2][MOST_WARPS][LANES];
+    float weight[2][MAX_WARPS][LANES];
 };
 
 /* Return the four rows of a warp. */
@@ -103,7 +103,7 @@ VJ_DEVICE float warp_max(float x)
     return x;
 }
 
-__global__ void __launch_bounds__(MOST_WARPS *LANES) simple_forward(attention a)
+__global__ void __launch_bounds__(MAX_WARPS *LANES) simple_forward(attention a)
 {
     const block_place p = place_of_block(a, (int)blockDim.x / LANES);
     if (p.row >= p.length) return;
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(MOST_WARPS *LANES) simple_forward(attention a)
  * `of_keys`: a warp takes a key and sums its dk and dv over all queries; else it takes a query and sums its dq over all
  * keys. Scores are products with `one`, gradients of probabilities are products with `two`.
  */
-template <bool of_keys> __global__ void __launch_bounds__(MOST_WARPS *LANES) simple_backward(attention a)
+template <bool of_keys> __global__ void __launch_bounds__(MAX_WARPS *LANES) simple_backward(attention a)
 {
     const block_place p = place_of_block(a, (int)blockDim.x / LANES);
     if (p.row >= p.length) return;
@@ -181,7 +181,7 @@ template <bool of_keys> __global__ void __launch_bounds__(MOST_WARPS *LANES) sim
 cudaError_t launch_simple(void (*kernel)(attention), attention a, cudaStream_t stream)
 {
     const size_t rows = 4 * (size_t)a.d * sizeof(float), most = 96 * 1024;
-    int warps = MOST_WARPS;
+    int warps = MAX_WARPS;
     while (warps > 1 && (size_t)warps * rows > most) warps /= 2;
     const unsigned blocks = attention_tiles(&a, warps);
     return launch(kernel, blocks, (unsigned)warps * LANES, sizeof(room) + (size_t)warps * rows, stream, a);

@@ -354,18 +354,18 @@ __global__ void __launch_bounds__(THREADS, backward_plan<d, of_keys>.blocks) til
 
 /* ------------------------------------------------------------------------------------------------ launches */
 
-enum { LEAST_SHARED = 99 * 1024 }; /* shared memory that a block may have on any GPU since sm_80 */
+enum { MIN_SHARED = 99 * 1024 }; /* shared memory that a block may have on any GPU since sm_80 */
 
 template <int d> cudaError_t forward_of(attention a, cudaStream_t stream)
 {
-    static_assert(sizeof(forward_room<d>) <= LEAST_SHARED, "shared memory");
+    static_assert(sizeof(forward_room<d>) <= MIN_SHARED, "shared memory");
     const unsigned blocks = attention_tiles(&a, WARPS * 16 * forward_plan<d>.sixteens);
     return launch(tiles_forward<d>, blocks, THREADS, sizeof(forward_room<d>), stream, a);
 }
 
 template <int d, bool of_keys> cudaError_t backward_of(attention a, cudaStream_t stream)
 {
-    static_assert(sizeof(backward_room<d, of_keys>) <= LEAST_SHARED, "shared memory");
+    static_assert(sizeof(backward_room<d, of_keys>) <= MIN_SHARED, "shared memory");
     const unsigned blocks = attention_tiles(&a, WARPS * 16 * backward_plan<d, of_keys>.sixteens);
     return launch(tiles_backward<d, of_keys>, blocks, THREADS, sizeof(backward_room<d, of_keys>), stream, a);
 }

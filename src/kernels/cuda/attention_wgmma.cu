@@ -408,7 +408,7 @@ template <int d> VJ_DEVICE void attend_all(forward_room<d> &room, const attentio
 template <int d> __global__ void __launch_bounds__(THREADS, 1) wgmma_forward(attention a, unsigned all, uint32_t *late)
 {
     if constexpr (VJ_HOPPER) {
-        forward_room<d> &room = shared<forward_room<d>, MOST_SHARED_90>();
+        forward_room<d> &room = shared<forward_room<d>, MAX_SHARED_90>();
         begin_ring(room.ring);
         if (threadIdx.x < WARP_GROUP) {
             give_registers<PRODUCER_REGISTERS>();
@@ -577,7 +577,7 @@ __global__ void __launch_bounds__(THREADS, 1) wgmma_backward(attention a, unsign
 {
     if constexpr (VJ_HOPPER) {
         typedef backward_room<d, of_keys> room_type;
-        room_type &room = shared<room_type, MOST_SHARED_90>();
+        room_type &room = shared<room_type, MAX_SHARED_90>();
         begin_ring(room.ring);
         if (threadIdx.x < WARP_GROUP) {
             give_registers<PRODUCER_REGISTERS>();

@@ -32,16 +32,16 @@
 /* Shared memory that a block may have on each GPU that the backend supports: 163 KB of sm_80. Kernels for other GPUs
  * pass their own limit.
  */
-#define VJ_MOST_SHARED (163 * 1024)
+#define VJ_SHARED_MAX (163 * 1024)
 
 /*
  * Return the block's shared memory as a T. The PTX gets its size as a comment, which tests/cuda_compile reads, because
  * the compiler does not know the size that a launch requests.
  */
 #ifdef __CUDACC__
-template <class T, int most = VJ_MOST_SHARED> VJ_DEVICE T &shared()
+template <class T, int max = VJ_SHARED_MAX> VJ_DEVICE T &shared()
 {
-    static_assert(sizeof(T) <= most, "more shared memory than a block can have");
+    static_assert(sizeof(T) <= max, "more shared memory than a block can have");
     asm("// vj_shared %0" ::"n"((int)sizeof(T)));
     extern __shared__ __align__(1024) unsigned char vj_shared[]; /* aligned as operands of wgmma must be */
     return *reinterpret_cast<T *>(vj_shared);
@@ -54,9 +54,9 @@ cudaError_t launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t bytes, cu
     return cudaGetLastError();
 }
 #else
-template <class T, int most = VJ_MOST_SHARED> T &shared()
+template <class T, int max = VJ_SHARED_MAX> T &shared()
 {
-    static_assert(sizeof(T) <= most, "more shared memory than a block can have");
+    static_assert(sizeof(T) <= max, "more shared memory than a block can have");
     return *reinterpret_cast<T *>(emu::shared_memory(sizeof(T)));
 }
 /* `call` is the text of the call; reports take the kernel's name from it. */

@@ -39,7 +39,7 @@ VJ_DEVICE uint32_t shared_address(const void *in_shared)
 }
 
 enum { WARP_GROUP = 128 };              /* threads */
-enum { MOST_SHARED_90 = 227 * 1024 };   /* shared memory of a block, with one block to a multiprocessor */
+enum { MAX_SHARED_90 = 227 * 1024 };    /* shared memory of a block, with one block to a multiprocessor */
 enum { EIGHT_ROWS_BYTES = 8 * 64 * 2 }; /* eight rows of 64 bf16 elements of an operand of wgmma */
 
 /* ------------------------------------------------------------------------------------------------ registers */

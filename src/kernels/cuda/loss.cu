@@ -194,14 +194,14 @@ __global__ void __launch_bounds__(THREADS)
 void vj_cuda_spread_penalty(vj_backend *be, double *penalty, float *dpred, const float *pred, const int32_t *offset,
                             int masks, int64_t B, int D, double scale)
 {
-    enum { GRADIENT_BLOCKS = 8, MOST_Y = 65535 };
+    enum { GRADIENT_BLOCKS = 8, MAX_Y = 65535 };
     const char *name = "spread_penalty";
     const int64_t segments = masks * B, columns = B * D;
     double *lack = (double *)vj_cuda_scratch(be, columns * (int64_t)sizeof(double) +
                                                      segments * D * (int64_t)sizeof(column_spread));
     if (!lack) return;
     column_spread *spread = (column_spread *)(lack + columns);
-    const unsigned y = segments < MOST_Y ? (unsigned)segments : (unsigned)MOST_Y;
+    const unsigned y = segments < MAX_Y ? (unsigned)segments : (unsigned)MAX_Y;
     launch_blocks(be, name, column_spread_kernel, dim3((unsigned)groups_of(D, WARP), y), THREADS, sizeof(spread_shared),
                   spread, pred, offset, segments, D);
     launch_threads(be, name, lack_kernel, columns, lack, spread, masks, B, D);

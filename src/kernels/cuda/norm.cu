@@ -185,12 +185,12 @@ template <int W> VJ_DEVICE void times_weight(float g[W], const float dy[W], cons
  * For D a multiple of 4, at most 8 times the block's threads: a thread has N groups of 4 neighbours in each of the
  * block's rows. partial [blocks, 2, D], dweight before dbias, or NULL; sums [blocks, D], of dx, or NULL.
  */
-enum { NORM_MOST = 512 }; /* threads */
+enum { NORM_MAX = 512 }; /* threads */
 struct norm_backward_shared {
-    float part[2][3][NORM_MOST / WARP]; /* separate for even and odd rows, so that one barrier per row is enough */
+    float part[2][3][NORM_MAX / WARP]; /* separate for even and odd rows, so that one barrier per row is enough */
 };
 template <int N>
-__global__ void __launch_bounds__(NORM_MOST)
+__global__ void __launch_bounds__(NORM_MAX)
     layernorm_backward_kernel(float *dx, vj_array copy, vj_array y, float *partial, float *sums, vj_array dy,
                               const float *x, const float *mean, const float *rstd, const float *weight,
                               const float *bias, int accumulate, int64_t R, int D, int rows)
@@ -221,7 +221,7 @@ __global__ void __launch_bounds__(NORM_MOST)
                 product += g[k] * hat[j][k];
             }
         }
-        float(*part)[NORM_MOST / WARP] = s.part[r % 2];
+        float(*part)[NORM_MAX / WARP] = s.part[r % 2];
         rest = sum_of_warp(rest), sum = sum_of_warp(sum), product = sum_of_warp(product);
         if (lane_of_warp() == 0) {
             part[0][warp_of_block()] = rest;
@@ -338,7 +338,7 @@ void vj_cuda_layernorm_backward(vj_backend *be, float *dx, vj_array copy, vj_arr
     if (!dweight) partial = NULL;
     const bool fours =
         D % 4 == 0 && in_fours(y) && in_fours(copy) && in_fours(dy) && aligned_to(16, dx, x, weight, bias);
-    const bool quick = fours && D <= 8 * NORM_MOST;
+    const bool quick = fours && D <= 8 * NORM_MAX;
     if (quick) {
         const int N = D <= 512 ? 1 : 2;
         const unsigned threads = (unsigned)groups_of(D, 4 * N * WARP) * WARP;

@@ -408,7 +408,7 @@ __global__ void __launch_bounds__(BLOCK_THREADS, 1)
                  const tiling t, bool fours, uint32_t *late)
 {
     if constexpr (VJ_HOPPER) {
-        wgmma_shared<WIDE, W, E> &s = shared<wgmma_shared<WIDE, W, E>, MOST_SHARED_90>();
+        wgmma_shared<WIDE, W, E> &s = shared<wgmma_shared<WIDE, W, E>, MAX_SHARED_90>();
         if (threadIdx.x == 0) {
             for (int i = 0; i < stages<W, E>; i++) {
                 phase_init(&s.full[i], 1);
@@ -475,10 +475,10 @@ static int64_t tiles_of(const vj_product *g)
  */
 int vj_cuda_wgmma_parts(const vj_product *g)
 {
-    enum { TILE_END = 8, ADDED = 200000, LEAST_DEPTH = 1024, MOST_PARTS = 24 };
+    enum { TILE_END = 8, ADDED = 200000, MIN_DEPTH = 1024, MAX_PARTS = 24 };
     const int64_t tiles = tiles_of(g), steps = groups_of(g->K, STEP);
     int64_t best = 1, least = 0;
-    for (int64_t parts = 1; parts == 1 || (g->a_transposed && parts <= MOST_PARTS && g->K / parts >= LEAST_DEPTH);
+    for (int64_t parts = 1; parts == 1 || (g->a_transposed && parts <= MAX_PARTS && g->K / parts >= MIN_DEPTH);
          parts++) {
         const int64_t cost = groups_of(tiles * parts, AT_A_TIME) * (groups_of(steps, parts) + TILE_END) +
                              (parts > 1 ? parts * g->M * g->N / ADDED : 0);
@@ -491,9 +491,9 @@ int vj_cuda_wgmma_parts(const vj_product *g)
 
 bool vj_cuda_wgmma_fills(const vj_product *g)
 {
-    enum { PERCENT = 95, LEAST_DEPTH = 4096 /* the end of a tile takes a fiftieth of its time */ };
+    enum { PERCENT = 95, MIN_DEPTH = 4096 /* the end of a tile takes a fiftieth of its time */ };
     const int64_t tiles = tiles_of(g), places = groups_of(tiles, AT_A_TIME) * AT_A_TIME;
-    return g->a_transposed && width_of(g) == 256 && g->K >= LEAST_DEPTH && 100 * tiles >= PERCENT * places;
+    return g->a_transposed && width_of(g) == 256 && g->K >= MIN_DEPTH && 100 * tiles >= PERCENT * places;
 }
 
 int64_t vj_cuda_wgmma_scratch_rows(const vj_product *g)

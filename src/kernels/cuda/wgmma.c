@@ -53,11 +53,11 @@ static void describe_wrong(const wrong_elements *w, int64_t all, char *why, size
  * take turns have one or two tiles each, and there are partial tiles, a partial last step and partial columns. Each
  * form has both widths: tiles of 256, then of 192; or in turn of 192 and of 64, then of 128.
  */
-enum { ROWS = 136, DEPTH = 136, MOST_COLUMNS = 248, LARGEST = 8 };
-static const int columns[] = {MOST_COLUMNS, 120};
+enum { ROWS = 136, DEPTH = 136, MAX_COLUMNS = 248, LARGEST = 8 };
+static const int columns[] = {MAX_COLUMNS, 120};
 
 /* Sizes of device arrays, in elements. Results: floats, or two arrays of bf16. */
-enum { OPERAND = ROWS * MOST_COLUMNS, SUMS = ROWS * MOST_COLUMNS };
+enum { OPERAND = ROWS * MAX_COLUMNS, SUMS = ROWS * MAX_COLUMNS };
 typedef union {
     float sums[SUMS];
     uint16_t rounded[2][SUMS];
@@ -66,7 +66,7 @@ typedef union {
  * not copied either, and compute-sanitizer's initcheck has nothing to report. */
 typedef struct {
     _Alignas(16) uint16_t a[OPERAND], b[OPERAND];
-    _Alignas(16) float bias[MOST_COLUMNS];
+    _Alignas(16) float bias[MAX_COLUMNS];
     _Alignas(16) trial_results got, want;
     uint32_t late;
 } trial;
@@ -197,7 +197,7 @@ static bool try_forms(vj_backend *be, const vj_cuda_wgmma *how, trial *device, t
     bool good = true;
     draw_integers(host->a, OPERAND, LARGEST, 0);
     draw_integers(host->b, OPERAND, LARGEST, 1);
-    for (int i = 0; i < MOST_COLUMNS; i++) host->bias[i] = (float)(i % (2 * LARGEST) - LARGEST);
+    for (int i = 0; i < MAX_COLUMNS; i++) host->bias[i] = (float)(i % (2 * LARGEST) - LARGEST);
     const cudaError_t error =
         cudaMemcpyAsync(device, host, offsetof(trial, got), cudaMemcpyHostToDevice, vj_cuda_stream(be));
     bool alive = !failed(error, "upload", why, bytes);
@@ -238,7 +238,7 @@ static bool multiplies(vj_backend *be, const vj_cuda_wgmma *how, char *why, size
  * the middle of a tile of either side. It takes eight or seven steps, so that places of rings of three and four are
  * reused.
  */
-enum { SEGMENTS = 2, LENGTH = 133, TOKENS = 3 + LENGTH, MOST_WIDTH = 128, LARGEST_ENTRY = 2 };
+enum { SEGMENTS = 2, LENGTH = 133, TOKENS = 3 + LENGTH, MAX_WIDTH = 128, LARGEST_ENTRY = 2 };
 static const int32_t offsets[] = {0, 3, TOKENS};
 static const int widths[] = {64, 80, 128};
 
@@ -250,7 +250,7 @@ static const int widths[] = {64, 80, 128};
 #define FURTHEST     0.008f
 #define FURTHEST_LSE 1e-5f
 
-enum { OUT = TOKENS * MOST_WIDTH, RESULTS = 4 * OUT + TOKENS };
+enum { OUT = TOKENS * MAX_WIDTH, RESULTS = 4 * OUT + TOKENS };
 typedef struct {
     _Alignas(16) uint16_t qkv[3 * OUT], dout[OUT];
     int32_t offset[SEGMENTS + 1];

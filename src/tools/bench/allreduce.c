@@ -10,7 +10,7 @@
 #include "parallel/group.h"
 #include "parallel/parallel.h"
 
-enum { LEAST = 64 << 10, MOST = 64 << 20 }; /* bytes */
+enum { MIN_BYTES = 64 << 10, MAX_BYTES = 64 << 20 }; /* bytes */
 
 typedef struct {
     MPI_Comm comm;
@@ -74,7 +74,7 @@ static vj_status measure(vj_bench_work *work, sum *s, int64_t bytes, const char 
 
 static vj_status measure_all(vj_bench_work *work, sum *s)
 {
-    for (int64_t bytes = LEAST; bytes <= MOST; bytes *= 4) {
+    for (int64_t bytes = MIN_BYTES; bytes <= MAX_BYTES; bytes *= 4) {
         VJ_TRY(measure(work, s, bytes, "MPI in one call", in_one_call));
         VJ_TRY(measure(work, s, bytes, "MPI in pieces", in_pieces));
         VJ_TRY(measure(work, s, bytes, "group", by_group));
@@ -95,8 +95,8 @@ vj_status vj_bench_allreduce(vj_bench_work *work)
 {
     sum s = {.comm = work->comm,
              .piece = work->config->parallel.bucket_mb << 18,
-             .values = vj_calloc(MOST, 1)}; /* zeros stay finite, however often they are summed */
-    vj_status status = s.values ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no %d bytes to sum", MOST);
+             .values = vj_calloc(MAX_BYTES, 1)}; /* zeros stay finite, however often they are summed */
+    vj_status status = s.values ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no %d bytes to sum", MAX_BYTES);
     status = vj_agree(work->comm, status);
     if (status == VJ_OK) status = vj_agree(work->comm, vj_group_open(&s.group, work->comm, work->place.node));
     if (status == VJ_OK) {

@@ -66,9 +66,8 @@ static vj_status open_random(source *from, const vj_step *step)
 static vj_status open_store(source *from, const vj_step *step, const char *path)
 {
     const vj_config *c = step->config;
-    vj_strings paths = {.count = 1};
-    if (snprintf(paths.item[0], VJ_PATH, "%s", path) >= VJ_PATH)
-        return vj_raise(VJ_ERR_USAGE, "path too long: %s", path);
+    vj_strings paths;
+    VJ_TRY(vj_strings_one(&paths, path));
     VJ_TRY(vj_clips_open_training(&from->clips, &paths, (int)c->data.frames, step->layout.world));
     if (vj_clips_frames(from->clips) != c->data.frames)
         return vj_raise(VJ_ERR_USAGE, "%s holds %d frames a clip, data.frames is %lld", path,
@@ -124,7 +123,7 @@ static vj_status measure(const vj_bench_work *work, vj_step *step, source *from,
 {
     double before[VJ_PHASES], after[VJ_PHASES];
     int64_t update = 1;
-    if (work->rank == 0) step->progress = log_progress, step->listener = m;
+    if (work->rank == 0) step->progress.tell = log_progress, step->progress.listener = m;
     VJ_TRY(vj_agree(work->comm, one_step(step, from, m, update))); /* touches all memory */
     vj_phase_reset(step->be);
     while (vj_plan_goes_on(&work->plan, &m->step)) {

@@ -52,12 +52,12 @@ static void check_debug(vj_fixture *f, const vj_parity_network *n)
     vj_linear_forward(m->be, vj_f32(tokens), m->patches, vj_f32(m->trained.weights + net->patch_weight),
                       m->trained.weights + net->patch_bias, NULL, 0, net->tokens, D, net->patch_values);
     compare_device(f, vj_fixture_array(f, "debug/patch_tokens"), tokens, (int64_t)net->tokens * D, VJ_TOL_FEATURES);
-    compare_device(f, vj_fixture_array(f, "debug/mask0_encoder_input"), m->context_memory.x[0], context * D,
+    compare_device(f, vj_fixture_array(f, "debug/mask0_encoder_input"), m->context.memory.x[0], context * D,
                    VJ_TOL_FEATURES);
     for (int l = 0; l < net->shape.depth; l++)
-        compare_device(f, vj_fixture_array(f, "debug/mask0_after_block%d", l), m->context_memory.x[l + 1], context * D,
+        compare_device(f, vj_fixture_array(f, "debug/mask0_after_block%d", l), m->context.memory.x[l + 1], context * D,
                        VJ_TOL_FEATURES);
-    compare_device(f, vj_fixture_array(f, "debug/mask0_predictor_input"), m->predictor_memory.x[0],
+    compare_device(f, vj_fixture_array(f, "debug/mask0_predictor_input"), m->predictor.memory.x[0],
                    (context + target) * net->shape.predictor_width, VJ_TOL_FEATURES);
 }
 
@@ -86,12 +86,12 @@ static vj_status check_forward(vj_fixture *f, vj_parity_network *n)
     check_positions(f, "predictor", &m->net, m->net.shape.predictor_width);
     if (vj_fixture_has(f, "debug")) check_debug(f, n);
     const int64_t all = (int64_t)n->batch * m->net.tokens * D;
-    compare_device(f, vj_fixture_array(f, "f64/outputs/target_full"), m->features, all, VJ_TOL_FEATURES);
-    compare_device(f, vj_fixture_array(f, "f64/outputs/target_norm"), m->target, all, VJ_TOL_FEATURES);
+    compare_device(f, vj_fixture_array(f, "f64/outputs/target_full"), m->target.features, all, VJ_TOL_FEATURES);
+    compare_device(f, vj_fixture_array(f, "f64/outputs/target_norm"), m->target.values, all, VJ_TOL_FEATURES);
     for (int i = 0; i < n->masks; i++) {
-        compare_rows(f, n, vj_fixture_array(f, "f64/outputs/mask%d/encoder", i), m->encoded, n->lists.contexts, i, D,
-                     VJ_TOL_FEATURES);
-        compare_rows(f, n, vj_fixture_array(f, "f64/outputs/mask%d/predictor", i), vj_f32(m->predicted),
+        compare_rows(f, n, vj_fixture_array(f, "f64/outputs/mask%d/encoder", i), m->context.encoded, n->lists.contexts,
+                     i, D, VJ_TOL_FEATURES);
+        compare_rows(f, n, vj_fixture_array(f, "f64/outputs/mask%d/predictor", i), vj_f32(m->predictor.predicted),
                      n->lists.targets, i, m->net.out, VJ_TOL_PREDICTION);
         compare_loss(f, vj_fixture_array(f, "f64/outputs/mask%d/loss", i), losses[i], VJ_TOL_LOSS);
     }
@@ -105,15 +105,6 @@ static vj_status check_forward(vj_fixture *f, vj_parity_network *n)
     return VJ_OK;
 }
 
-vj_status vj_parity_forward(vj_fixture *f)
-{
-    vj_parity_network n;
-    vj_status status = vj_parity_network_create(&n, f, VJ_OBJECTIVE_FEATURE);
-    if (status == VJ_OK && n.model) status = check_forward(f, &n);
-    vj_parity_network_release(&n);
-    return status;
-}
-
 static vj_status check_pixel(vj_fixture *f, vj_parity_network *n)
 {
     vj_model *m = n->model;
@@ -122,10 +113,11 @@ static vj_status check_pixel(vj_fixture *f, vj_parity_network *n)
     const vj_values *target = vj_fixture_array(f, "f64/targets_normalised");
     const int64_t all = (int64_t)n->batch * m->net.tokens * m->net.out;
     if (target) /* no product in it */
-        vj_fixture_compare(f, target->name, vj_fixture_download(f, m->target, all), all, target, vj_within(1e-5));
+        vj_fixture_compare(f, target->name, vj_fixture_download(f, m->target.values, all), all, target,
+                           vj_within(1e-5));
     for (int i = 0; i < n->masks; i++) {
-        compare_rows(f, n, vj_fixture_array(f, "f64/mask%d/predictor", i), vj_f32(m->predicted), n->lists.targets, i,
-                     m->net.out, VJ_TOL_PREDICTION);
+        compare_rows(f, n, vj_fixture_array(f, "f64/mask%d/predictor", i), vj_f32(m->predictor.predicted),
+                     n->lists.targets, i, m->net.out, VJ_TOL_PREDICTION);
         compare_loss(f, vj_fixture_array(f, "f64/mask%d/loss", i), losses[i], VJ_TOL_LOSS_SQUARE);
     }
     compare_loss(f, vj_fixture_array(f, "f64/loss"), mean(losses, n->masks), VJ_TOL_LOSS_SQUARE);
@@ -137,11 +129,22 @@ static vj_status check_pixel(vj_fixture *f, vj_parity_network *n)
     return VJ_OK;
 }
 
-vj_status vj_parity_pixel(vj_fixture *f)
+static vj_status check(vj_fixture *f, vj_objective objective)
 {
     vj_parity_network n;
-    vj_status status = vj_parity_network_create(&n, f, VJ_OBJECTIVE_PIXEL);
-    if (status == VJ_OK && n.model) status = check_pixel(f, &n);
+    vj_status status = vj_parity_network_create(&n, f, objective);
+    if (status == VJ_OK && n.model)
+        status = objective == VJ_OBJECTIVE_PIXEL ? check_pixel(f, &n) : check_forward(f, &n);
     vj_parity_network_release(&n);
     return status;
+}
+
+vj_status vj_parity_forward(vj_fixture *f)
+{
+    return check(f, VJ_OBJECTIVE_FEATURE);
+}
+
+vj_status vj_parity_pixel(vj_fixture *f)
+{
+    return check(f, VJ_OBJECTIVE_PIXEL);
 }

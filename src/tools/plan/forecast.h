@@ -82,10 +82,10 @@ typedef struct {
     double checkpoint_bytes;
     bool feature; /* there is a target encoder */
     /* Length of a rank's flat vector in a tensor group of [size] ranks; 0: the model cannot be divided so. */
-    int64_t weight_floats[VJ_TENSOR_MOST + 1];
+    int64_t weight_floats[VJ_TENSOR_MAX + 1];
     /* Bytes of weights and target that a rank of such a group gets when slices are gathered (parallel.zero): on
      * processors [0], on GPUs [1]. */
-    int64_t gathered_bytes[VJ_TENSOR_MOST + 1][2];
+    int64_t gathered_bytes[VJ_TENSOR_MAX + 1][2];
 } vj_train_work;
 
 /** Compute the work. Draws the masks of the first steps to count tokens, and fails if that fails. Not collective. */

@@ -75,7 +75,7 @@ static vj_status add_layouts(search *s, int nodes, int node_ranks)
 {
     const int64_t batch = s->config->train.batch;
     char reason[VJ_FORECAST_REASON];
-    for (int tensor = 1; tensor <= node_ranks && tensor <= VJ_TENSOR_MOST; tensor++)
+    for (int tensor = 1; tensor <= node_ranks && tensor <= VJ_TENSOR_MAX; tensor++)
         for (int zero = 0; zero <= 1; zero++)
             for (int64_t m = 1; m <= batch && m <= MAX_MICROBATCH; m++) {
                 vj_train_layout l = {
@@ -249,7 +249,7 @@ static vj_status add_neighbours(search *s, vj_forecast *f)
     VJ_TRY(add_neighbour(s, f, l));
     for (int step = -1; step <= 1; step += 2) {
         l = best;
-        l.tensor = (int)next_divisor(best.node_ranks, best.tensor, step, VJ_TENSOR_MOST);
+        l.tensor = (int)next_divisor(best.node_ranks, best.tensor, step, VJ_TENSOR_MAX);
         if (l.tensor == 0 && step > 0) { /* double the ranks of the node as well */
             l.tensor = 2 * best.tensor;
             l.node_ranks = 2 * best.node_ranks;

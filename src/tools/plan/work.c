@@ -66,7 +66,7 @@ static double checkpoint_bytes(const vj_network *net)
 /* Compute the length of a rank's flat vectors for each size of tensor group that divides the network. */
 static void measure_shares(vj_train_work *w, const vj_shape *shape, vj_precision precision)
 {
-    for (int size = 1; size <= VJ_TENSOR_MOST; size++) {
+    for (int size = 1; size <= VJ_TENSOR_MAX; size++) {
         vj_tensor tensor = {.size = size};
         vj_network net;
         if (!vj_stack_divides(shape->heads, shape->hidden, size)) continue;

@@ -200,9 +200,8 @@ static vj_status draw_clip(sheet *s, int64_t k)
 
 static vj_status open_store(sheet *s, const vj_config *masks, int64_t first, int64_t count)
 {
-    vj_strings paths = {.count = 1};
-    if (snprintf(paths.item[0], VJ_PATH, "%s", s->store) >= VJ_PATH)
-        return vj_raise(VJ_ERR_USAGE, "path too long: %s", s->store);
+    vj_strings paths;
+    VJ_TRY(vj_strings_one(&paths, s->store));
     VJ_TRY(masks ? vj_clips_open_training(&s->clips, &paths, (int)masks->data.frames, VJ_ALONE)
                  : vj_clips_open(&s->clips, &paths, VJ_ALONE));
     const int64_t n = vj_clips_count(s->clips);
