@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +18,9 @@
 
 enum {
     FIELD = 80,
-    RENEWALS = 9
-}; /* number of renewals within the time after which a lease counts as left by its holder */
+    RENEWALS = 9, /* number of renewals within the time after which a lease counts as left by its holder */
+    WATCHED = 3   /* number of renewals that a holder must miss while it is watched */
+};
 
 struct vj_lease {
     vj_lease_seal seal;
@@ -265,8 +267,8 @@ static vj_status take_over(const vj_lease_seal *seal, const lease_file *found, b
     if (!create(claim, seal->text, NULL)) {
         if (errno != EEXIST) return refuse_to_create(claim);
         /* Another process is replacing the lease, which takes milliseconds, unless that process died meanwhile. */
-        if (read_lease(claim, &other) && (liveness_of(&other.holder) == DEAD ||
-                                          (age_of_lease(seal, other.modified, &age_s) && age_s > lease_time())))
+        const liveness is = read_lease(claim, &other) ? liveness_of(&other.holder) : ALIVE;
+        if (is == DEAD || (is == ELSEWHERE && age_of_lease(seal, other.modified, &age_s) && age_s > lease_time()))
             (void)unlink(claim);
         vj_sleep(0.05);
         return VJ_OK;
@@ -282,11 +284,13 @@ static vj_status take_over(const vj_lease_seal *seal, const lease_file *found, b
 
 /*
  * Find out whether a holder that cannot be looked up from this node is alive, by watching whether the modification time
- * of its lease changes. Returns VJ_OK if the lease may be taken over, or has changed and must be read again.
+ * of its lease changes. An old lease is watched for some renewals too, because the clock of the file system may have
+ * been set. Returns VJ_OK if the lease may be taken over, or has changed and must be read again.
  */
 static vj_status wait_for_holder(const vj_lease_seal *seal, const lease_file *found)
 {
     const double limit_s = lease_time(), begin_s = vj_now(), interval_s = limit_s / 90.0 < 1.0 ? limit_s / 90.0 : 1.0;
+    const double watch_s = limit_s / RENEWALS * WATCHED;
     char text[4 * FIELD];
     double age_s = 0.0;
     bool logged = false;
@@ -299,13 +303,14 @@ static vj_status wait_for_holder(const vj_lease_seal *seal, const lease_file *fo
             return vj_raise(VJ_ERR_IO, "create a file beside %s", seal->path);
         /*
          * If the modification time lies in the future, since a clock was set, age_s never reaches the limit; so the
-         * time that we have waited counts too.
+         * time that we have watched is enough, if it is long.
          */
-        if (age_s > limit_s || vj_now() - begin_s > 1.5 * limit_s) return VJ_OK;
+        const double watched_s = vj_now() - begin_s;
+        if ((age_s > limit_s && watched_s > watch_s) || watched_s > 1.5 * limit_s) return VJ_OK;
         if (!logged)
             vj_log("%s is held by %s, which cannot be looked up from here: waiting up to %.0f s to see whether it is "
                    "still at work",
-                   seal->path, name_holder(&now.holder, text), limit_s - age_s > 0.0 ? limit_s - age_s : limit_s);
+                   seal->path, name_holder(&now.holder, text), fmin(fmax(limit_s - age_s, watch_s), 1.5 * limit_s));
         logged = true;
     }
 }

@@ -5,8 +5,9 @@
  *
  * A process that finds the file checks whether the holder is alive. A holder on the same node is looked up in /proc: if
  * it is alive the folder is refused at once, if it is dead the lease is taken over at once. A holder on another node
- * counts as dead if the modification time does not change for 90 s (VJEPA_LEASE_S in the environment changes this).
- * Ages are differences of modification times that the file system sets, so clocks of nodes need not agree.
+ * counts as dead if the modification time is 90 s old (VJEPA_LEASE_S in the environment changes this) and does not
+ * change while it is watched for at least a third of that. Ages are differences of modification times that the file
+ * system sets, so clocks of nodes need not agree, and the time of watching is that of a clock that nobody sets.
  */
 #ifndef VJ_BASE_LEASE_H
 #define VJ_BASE_LEASE_H

@@ -55,6 +55,16 @@ double vj_rng_normal(vj_rng *rng)
     return radius * cos(angle);
 }
 
+/* The two numbers of a pair are made of the four words of one block. */
+void vj_rng_go_to_normal(vj_rng *rng, int64_t n)
+{
+    VJ_ASSERT(n >= 0 && n / 2 <= UINT32_MAX);
+    rng->counter[0] = (uint32_t)(n / 2);
+    rng->used = 4;
+    rng->has_spare = 0;
+    if (n % 2) (void)vj_rng_normal(rng); /* the first of its pair */
+}
+
 /* One pass of a balanced Feistel network over 2 * half bits: a bijection of [0, 2^(2 half)). */
 static uint64_t feistel(uint64_t seed, uint64_t epoch, int half, uint64_t x)
 {

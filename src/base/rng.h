@@ -49,6 +49,9 @@ int64_t vj_rng_below(vj_rng *rng, int64_t n);
 /** Return a standard normal number (Box-Muller in double). */
 double vj_rng_normal(vj_rng *rng);
 
+/** Go to the place in the stream where n >= 0 normal numbers, and nothing else, have been drawn since vj_rng_init(). */
+void vj_rng_go_to_normal(vj_rng *rng, int64_t n);
+
 /**
  * Return element `i` of the pseudo-random permutation of [0, n) keyed by (seed, epoch). A Feistel network with cycle
  * walking: O(1) memory (docs/design.md, section 5).

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/progress.h"
 #include "evaluate/heads.h"
 #include "evaluate/parts.h"
 #include "parallel/parallel.h"
@@ -236,8 +237,11 @@ static vj_status write_data(const vj_evaluation *e, file *f)
     for (int s = 0; e->rank == 0 && s < e->split_count; s++)
         VJ_TRY(vj_h5_write(&f->out, f->update + 8 * s, &e->split[s].update, 8));
     if (e->rank == 0) VJ_TRY(vj_h5_write(&f->out, f->damaged, e->train.damaged, vj_clips_count(e->train.clips)));
-    for (int64_t h = 0; h < e->head_count; h++)
+    vj_progress_line line = vj_progress_line_begin();
+    for (int64_t h = 0; h < e->head_count; h++) {
         if (e->head[h].owner == e->rank) VJ_TRY(write_head(e, f, h));
+        vj_progress_line_log(&line, "writing the checkpoint", (double)(h + 1) / (double)e->head_count, vj_now());
+    }
     return vj_h5_flush(&f->out);
 }
 
@@ -370,8 +374,11 @@ static vj_status read_all(vj_evaluation *e, hid_t in, const char *path, int64_t 
     VJ_TRY(vj_h5_read_array(in, path, "xxh3", H5T_NATIVE_UINT64, e->head_count, sum));
     VJ_TRY(vj_h5_read_array(in, path, "damaged", H5T_NATIVE_UINT8, vj_clips_count(e->train.clips), e->train.damaged));
     VJ_TRY(take_places(e, path, update));
-    for (int64_t h = 0; h < e->head_count; h++)
+    vj_progress_line line = vj_progress_line_begin();
+    for (int64_t h = 0; h < e->head_count; h++) {
         if (vj_eval_has_weights(e, &e->head[h])) VJ_TRY(read_head(e, in, path, h, sum[h]));
+        vj_progress_line_log(&line, "reading the checkpoint", (double)(h + 1) / (double)e->head_count, vj_now());
+    }
     return VJ_OK;
 }
 

@@ -112,6 +112,11 @@ void vj_backend_kernels(const vj_backend *be, vj_kernels *kernels)
     be->device->kernels(be, kernels);
 }
 
+int vj_backend_threads(const vj_backend *be)
+{
+    return be->threads;
+}
+
 vj_precision vj_backend_precision(const vj_backend *be)
 {
     return be->precision;

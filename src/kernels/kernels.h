@@ -125,6 +125,9 @@ int vj_product_rates_pick(const vj_product_rate *rates, int count);
 /** Return whether kernel variant `isa` is in this build and this processor can run it. */
 bool vj_backend_isa_present(const char *isa);
 
+/** Return the number of threads of the host that the backend was opened with. */
+int vj_backend_threads(const vj_backend *be);
+
 /** "cpu (avx512, 2 threads, bf16)", "cpu (avx512 + onednn, 2 threads, fp32)": for the log. Owned by the backend. */
 const char *vj_backend_describe(const vj_backend *be);
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/progress.h"
 #include "base/rng.h"
 
 enum { ALIGN = 16 };
@@ -120,14 +121,49 @@ static double start_std(const vj_param *p, vj_init init, int zero_mask_tokens)
     return sqrt(1.0 / fan_in) / (p->start == VJ_START_RESIDUAL ? sqrt(2.0 * p->layer) : 1.0);
 }
 
-/* Draw the next n values of a tensor into `host`; if it is NULL, only skip them. */
-static void draw(vj_rng *rng, double std, float *host, int64_t n)
+/* The normal numbers of one tensor, of which those beyond the limit are left out. */
+typedef struct {
+    vj_rng begin;
+    int64_t drawn; /* so far, those left out included */
+    int threads;
+} sequence;
+
+static const double limit = 5.3; /* standard deviations */
+
+/*
+ * Draw the next n numbers, times `std`, into `host`; if it is NULL, only count. Numbers to be left out become NAN;
+ * returns how many. Each number is a function of its place in the sequence, whichever thread draws it.
+ */
+static int64_t draw_all(sequence *s, double std, float *host, int64_t n)
 {
-    for (int64_t j = 0; j < n; j++) {
-        double x;
-        do x = vj_rng_normal(rng);
-        while (fabs(x) > 5.3);
-        if (host) host[j] = (float)(std * x);
+    enum { CHUNK = 1 << 13 };
+    int64_t left_out = 0;
+#pragma omp parallel for schedule(static) num_threads(s->threads) reduction(+ : left_out) if (n > CHUNK)
+    for (int64_t first = 0; first < n; first += CHUNK) {
+        const int64_t last = first + CHUNK < n ? first + CHUNK : n;
+        vj_rng rng = s->begin;
+        vj_rng_go_to_normal(&rng, s->drawn + first);
+        for (int64_t j = first; j < last; j++) {
+            const double x = vj_rng_normal(&rng);
+            const bool good = fabs(x) <= limit;
+            left_out += !good;
+            if (host) host[j] = good ? (float)(std * x) : NAN;
+        }
+    }
+    s->drawn += n;
+    return left_out;
+}
+
+/* Draw the next n values of a tensor into `host`; if it is NULL, only skip them. */
+static void draw(sequence *s, double std, float *host, int64_t n)
+{
+    for (int64_t left_out; n > 0; n = left_out) {
+        left_out = draw_all(s, std, host, n);
+        if (!host) continue;
+        float *end = host;
+        for (int64_t j = 0; left_out > 0 && j < n; j++)
+            if (!isnan(host[j])) *end++ = host[j];
+        host = end;
     }
 }
 
@@ -153,6 +189,7 @@ void vj_params_init_weights(const vj_params *ps, vj_backend *be, float *weights,
                             int64_t seed)
 {
     const int64_t piece = VJ_MAP_BYTES / (int64_t)sizeof(float);
+    vj_progress_line line = vj_progress_line_begin();
     vj_fill(be, weights, 0.0f, ps->total);
     for (int i = 0; i < ps->count; i++) {
         const vj_param *p = &ps->item[i];
@@ -160,18 +197,20 @@ void vj_params_init_weights(const vj_params *ps, vj_backend *be, float *weights,
         if (p->start == VJ_START_ONE) vj_fill(be, weights + p->offset, 1.0f, p->count);
         if (std == 0.0) continue;
         const int64_t run = p->count / p->runs;
-        vj_rng rng;
-        vj_rng_init(&rng, (uint64_t)seed, VJ_RNG_INIT, (uint64_t)i);
+        sequence s = {.threads = vj_backend_threads(be)};
+        vj_rng_init(&s.begin, (uint64_t)seed, VJ_RNG_INIT, (uint64_t)i);
         for (int64_t r = 0; r < p->runs; r++) {
-            draw(&rng, std, NULL, p->share * run);
+            draw(&s, std, NULL, p->share * run);
             for (int64_t at = 0; at < run; at += piece) {
                 const int64_t n = run - at < piece ? run - at : piece;
                 float *device = weights + p->offset + r * run + at;
                 float *host = vj_map(be, device, n * (int64_t)sizeof(float), VJ_MAP_WRITE);
-                draw(&rng, std, host, n);
+                draw(&s, std, host, n);
                 vj_unmap(be, host);
+                vj_progress_line_log(&line, "initial weights", (double)(device - weights + n) / (double)ps->total,
+                                     vj_now());
             }
-            draw(&rng, std, NULL, (p->shares - 1 - p->share) * run);
+            draw(&s, std, NULL, (p->shares - 1 - p->share) * run);
         }
     }
 }

@@ -9,6 +9,7 @@
 #include "base/number.h"
 #include "base/output.h"
 #include "base/program.h"
+#include "base/progress.h"
 #include "demo/scene.h"
 #include "parallel/parallel.h"
 
@@ -75,8 +76,7 @@ static vj_status make_folders(const task *t)
 static vj_status write_videos(const task *t, const vj_material *material, vj_split_kind split, const vj_run *run)
 {
     const int64_t count = t->videos[split];
-    const double begin = vj_now();
-    double next_line = begin + 5;
+    vj_progress_line line = vj_progress_line_begin();
     uint8_t *frames = malloc((size_t)VJ_SCENE_FRAMES * VJ_SCENE_SIDE * VJ_SCENE_SIDE * 3);
     if (!frames) return vj_raise(VJ_ERR_MEMORY, "no memory for a video");
     vj_status status = VJ_OK;
@@ -92,15 +92,8 @@ static vj_status write_videos(const task *t, const vj_material *material, vj_spl
             vj_scene_render(&scene, material, frames);
             status = vj_video_write(path, &form, frames, VJ_SCENE_FRAMES);
         }
-        double now = vj_now();
-        if (now >= next_line) {
-            /* All ranks have equal shares, so rank 0's progress is that of all. */
-            char left[32];
-            vj_log("%s: %lld of %lld videos, %.0f videos/s, about %s left", split_names[split], (long long)number,
-                   (long long)count, (double)number / (now - begin),
-                   vj_duration((now - begin) * (double)(count - number) / (double)number, left));
-            next_line = now + 5;
-        }
+        /* All ranks have equal shares, so rank 0's progress is that of all. */
+        vj_progress_line_log(&line, split_names[split], (double)(number + 1) / (double)count, vj_now());
     }
     free(frames);
     return status;

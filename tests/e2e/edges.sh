@@ -89,6 +89,13 @@ for async in false true; do
     [ ! -e lost-$async/step_00000005.h5 ] || fail "a checkpoint that lost a write was published"
 done
 
+# If the disk reports an error while it is waited for, the checkpoint is not published either.
+run 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 wait .part 1 EIO" "$bin/vjepa-pretrain" "$tiny" --set run.dir=waited --set checkpoint.every=5 \
+    --set train.stop_after=6 >waited.log 2>&1 || fail "an error of the disk ends the run: $(cat waited.log)"
+grep -q '^fault: ' waited.log && grep -q 'write .*step_00000005.h5.*part to disk: Input/output error' waited.log &&
+    grep -q 'the checkpoint of step 5 was not written' waited.log && [ ! -e waited/step_00000005.h5 ] ||
+    fail "an error of the disk was not noticed: $(ls waited; cat waited.log)"
+
 # Rows that were lost with a node are reported, and the table is on disk before it gets its name.
 grep -v '^3,' shared/metrics.csv >rows && cp rows shared/metrics.csv
 pretrain 1 shared >hole.log 2>&1 || fail "going on without a row: $(cat hole.log)"

@@ -72,7 +72,7 @@ mask: {group: 2, generators: [{kind: tube, ratio: 0.5}]}
 train: {batch: 8, microbatch: 2, steps_per_epoch: 2, epochs: 1}
 cluster: {cores_per_node: 2, memory_gb: 100, memory_gb_s: 1000000}
 END
-run 1 "$bin/vjepa-pretrain" small.yaml --dry-run >pretrain.log 2>&1 || fail "$(tail -n 3 pretrain.log)"
+run 1 "$bin/vjepa-pretrain" small.yaml --set train.backend=cpu --dry-run >pretrain.log 2>&1 || fail "$(tail -n 3 pretrain.log)"
 "$plan" small.yaml --set cluster.cores_per_node=1 --set plan.files=8 --json >small.json || fail "plan of one rank"
 /usr/bin/python3 - pretrain.log small.json <<'PY' || fail "memory: $(grep 'memory a rank' pretrain.log) $(cat small.json)"
 import json, re, sys

@@ -14,8 +14,10 @@ says() { # LOG PATTERN: a line of the log is that
 }
 
 # The first step, in several microbatches, or of one microbatch, on both kinds of memory; after a restart again. Bits are the same.
-run 2 "${slow[@]}" "$bin/vjepa-pretrain" "$tiny" --set run.dir=many --set run.watchdog_s=0 --set train.stop_after=2 >many.log 2>&1 ||
+run 2 "${slow[@]}" "$bin/vjepa-pretrain" "$tiny" --set run.dir=many --set run.watchdog_s=0 --set train.stop_after=2 \
+    --set model.depth=4 >many.log 2>&1 ||
     fail "many: $(cat many.log)"
+says many.log "initial weights: [0-9]+ % done, about $time left"
 says many.log "step 1/2: microbatch 1 of 3, [0-9]+ % of the step done, about $time a step; the 2 steps to go, about $time"
 for backend in cpu strict; do
     run 1 "${slow[@]}" "$bin/vjepa-pretrain" "$tiny" --set run.dir=$backend "${one[@]}" --set train.stop_after=2 \
@@ -24,6 +26,8 @@ for backend in cpu strict; do
     ! grep -q 'step 2/2: [0-9]* %' $backend.log || fail "the second step says more than its line: $(cat $backend.log)"
 done
 run 1 "${slow[@]}" "$bin/vjepa-pretrain" "$tiny" --set run.dir=cpu "${one[@]}" >again.log 2>&1 || fail "again: $(cat again.log)"
+says again.log "reading cpu/step_00000002.h5: [0-9]+ % done, about $time left"
+says again.log "writing cpu/step_00000003.h5: [0-9]+ % done, about $time left"
 says again.log "step 3/3: [0-9]+ % of the step done, about $time a step; the 1 steps to go, about $time"
 pretrain 1 usual "${one[@]}" >usual.log 2>&1 || fail "usual: $(cat usual.log)"
 ! grep -q '% of the step done' usual.log || fail "a short run says how far its steps are: $(cat usual.log)"
@@ -51,6 +55,18 @@ LD_PRELOAD=$tools/libclock_shim.so "$bin/vjepa-inspect" --verify train.clips usu
 [ "$(grep -c ': verified: ' verify.txt)" -eq "$(wc -l <verify.txt)" ] || fail "more than the result on standard output: $(cat verify.txt)"
 says verify.log "usual/step_00000003.h5: [0-9]+ % done, about $time left"
 
+# A long list, and a folder of many files.
+seq -f 'videos/%012.0f.mp4 0' 100000 >long.list
+mkdir folder && (cd folder && seq -f '%g.mp4' 50 | xargs touch)
+for list in long.list folder; do
+    run 1 "${slow[@]}" "$bin/vjepa-pack" "$tiny" --set pack.lists="[$list]" --set pack.store=no.clips --dry-run >list.log 2>&1 ||
+        fail "$list: $(cat list.log)"
+    case $list in
+    folder) says list.log 'looking for media in folder/: [0-9]+ files so far' ;;
+    *) says list.log "reading $list: [0-9]+ % done, about $time left" ;;
+    esac
+done
+
 # An evaluation whose rounds are one batch: training, measuring, and storing features.
 for features in online stored:1; do
     run 1 "${slow[@]}" "$bin/vjepa-evaluate" "$tiny" a=random:fan_in b=random:published --train train.clips --validation val.clips --out "$features" \
@@ -66,6 +82,15 @@ says stored:1.log "evaluate: features of +[1-9]?[0-9] % of 12 samples are stored
 printf 'pack: {lists: [videos/list.csv], store: two.clips, short_side: 32, frames: 8, windows: 2, workers: 1, worker_seconds: 86400}\n' >pack.yaml
 run 1 "${slow[@]}" "$bin/vjepa-pack" pack.yaml >pack.log 2>&1 || fail "pack: $(cat pack.log)"
 says pack.log "packed none of 2 files in $time; [1-9][0-9]? % of all are decoded, about $time left"
+# Making the store of the shards, of many files that are empty.
+for i in {10..60}; do
+    touch "videos/$i.mp4"
+    echo "$i.mp4,0" >>videos/list.csv
+done
+run 1 "${slow[@]}" "$bin/vjepa-pack" pack.yaml --set pack.store=many.clips --set pack.duplicates=drop >commit.log 2>&1 ||
+    fail "many files: $(cat commit.log)"
+says commit.log "looking for copies: [0-9]+ % done, about $time left"
+says commit.log "writing ledger.csv: [0-9]+ % done, about $time left"
 
 # One step of the bench, and a pass of encoders for an analysis.
 run 1 "${slow[@]}" "$bin/vjepa-bench" step "$tiny" --repeats 3 >bench.log 2>&1 || fail "bench: $(cat bench.log)"

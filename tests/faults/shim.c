@@ -4,13 +4,13 @@
  *
  *   VJ_FAULT="RANK CALL TEXT K ACTION"     "0 write .part 3 ENOSPC+"
  *
- * TEXT ending in "$" must end the path. CALL: open read write sync rename truncate reserve unlink lock, or any. Reads
- * and writes of all forms count together. ACTION: EIO, ENOSPC, EINTR, EROFS, ENOLCK, ESTALE: the call fails with it;
- * stale: that too, with ESTALE, and so does each later one through a descriptor that was open by then (what is opened
- * after it works); lost: it succeeds and has done nothing (write); short: half of what was asked for is done (read,
- * write); slow: it is done 0.2 s later; kill: SIGKILL instead of the call; hang: the call never returns. With "+" also
- * each call after the k-th fails. The first fault is said on standard error. Threads may call; the count is one for
- * all.
+ * TEXT ending in "$" must end the path. CALL: open read write sync wait rename truncate reserve unlink lock, or any;
+ * wait: sync_file_range() that waits. Reads and writes of all forms count together. ACTION: EIO, ENOSPC, EINTR, EROFS,
+ * ENOLCK, ESTALE: the call fails with it; stale: that too, with ESTALE, and so does each later one through a descriptor
+ * that was open by then (what is opened after it works); lost: it succeeds and has done nothing (write); short: half of
+ * what was asked for is done (read, write); slow: it is done 0.2 s later; kill: SIGKILL instead of the call; hang: the
+ * call never returns. With "+" also each call after the k-th fails. The first fault is said on standard error. Threads
+ * may call; the count is one for all.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -248,6 +248,11 @@ int flock(int fd, int how)
 int fsync(int fd)
 {
     return judge_fd("sync", fd) == FAIL ? -1 : NEXT(fsync)(fd);
+}
+int sync_file_range(int fd, off64_t at, off64_t bytes, unsigned how)
+{
+    const int waits = (how & SYNC_FILE_RANGE_WAIT_AFTER) != 0;
+    return waits && judge_fd("wait", fd) == FAIL ? -1 : NEXT(sync_file_range)(fd, at, bytes, how);
 }
 int ftruncate(int fd, off_t bytes)
 {

@@ -10,7 +10,8 @@ file(GLOB gpu_check_others ${gpu_check_folder}/*.c ${gpu_check_folder}/one_rank/
 foreach(several_ranks tensor tensor_device neighbours) # one_rank/one_rank.c stands in for these
   list(REMOVE_ITEM gpu_check_others ${gpu_check_src}/model/${several_ranks}.c)
 endforeach()
-list(APPEND gpu_check_others ${gpu_check_src}/base/status.c ${gpu_check_src}/base/rng.c ${gpu_check_src}/base/tree_sum.c)
+list(APPEND gpu_check_others ${gpu_check_src}/base/status.c ${gpu_check_src}/base/rng.c ${gpu_check_src}/base/tree_sum.c
+     ${gpu_check_src}/base/progress.c)
 
 function(gpu_check_needs target)
   target_include_directories(${target} PRIVATE ${gpu_check_folder}/one_rank ${gpu_check_src})

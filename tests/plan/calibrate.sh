@@ -26,6 +26,7 @@ assert abs(float(rows[1]['run_s']) / mean - 1) < 1e-3, (rows, mean)
 assert abs(float(rows[1]['forecast_longer_percent']) - 100 * (float(rows[1]['forecast_s']) / mean - 1)) < 0.2, rows
 PY
 /usr/bin/python3 check.py || fail "numbers: $(cat 'a node'/*.csv 'a node/cluster.yaml' 'a node'/runs/steps)"
+refused 2 '--out DIR' "$source_dir/jobs/calibrate"
 refused 2 'takes CONFIG.yaml and --out' "$source_dir/jobs/calibrate" "$tiny"
 refused 2 'cluster.yaml is there and may have been filled in' "$source_dir/jobs/calibrate" "$tiny" --out 'a node'
 refused 2 "numbers such as 1,2, not 'two'" "$source_dir/jobs/calibrate" --ranks two "$tiny" --out x

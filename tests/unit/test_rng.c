@@ -79,6 +79,22 @@ static void test_distributions(void **state)
     check_moments(sum, squares, n, 0, 1, 3);
 }
 
+/* Check that a number of the stream is the same whether those before it were drawn or not. */
+static void test_normals_by_place(void **state)
+{
+    (void)state;
+    enum { n = 9 };
+    double want[n];
+    vj_rng rng, other;
+    vj_rng_init(&rng, 5, VJ_RNG_TEST, 3);
+    other = rng;
+    for (int i = 0; i < n; i++) want[i] = vj_rng_normal(&rng);
+    for (int i = n - 1; i >= 0; i--) {
+        vj_rng_go_to_normal(&other, i);
+        for (int j = i; j < n; j++) assert_true(vj_rng_normal(&other) == want[j]);
+    }
+}
+
 static void test_below_is_even(void **state)
 {
     (void)state;
@@ -152,6 +168,7 @@ int main(void)
         cmocka_unit_test(test_streams_differ),       cmocka_unit_test(test_distributions),
         cmocka_unit_test(test_below_is_even),        cmocka_unit_test(test_permutation_is_bijective),
         cmocka_unit_test(test_permutation_shuffles), cmocka_unit_test(test_twister_known_answers),
+        cmocka_unit_test(test_normals_by_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

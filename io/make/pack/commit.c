@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "base/file.h"
+#include "base/progress.h"
 #include "pack/phash_index.h"
 #include "pack/refused.h"
 #include "pack/scratch.h"
@@ -115,12 +116,15 @@ static vj_status note_files(commit *c, const vj_shard_tables *tables)
 
 static vj_status note_shards(commit *c)
 {
+    vj_progress_line line = vj_progress_line_begin();
     for (int64_t shard = 0; shard < c->plan->layout->shards; shard++) {
         vj_shard_tables tables;
         vj_status status = read_tables(c, shard, &tables);
         if (status == VJ_OK) status = note_files(c, &tables);
         vj_shard_tables_release(&tables);
         VJ_TRY(status);
+        vj_progress_line_log(&line, "reading what the shards hold",
+                             (double)(shard + 1) / (double)c->plan->layout->shards, vj_now());
     }
     return VJ_OK;
 }
@@ -151,12 +155,14 @@ static vj_status compare_looks(commit *c, vj_phash_index *held_out, vj_phash_ind
 {
     const int64_t sources = c->plan->summary->sources, videos = sources - c->plan->summary->held_out_videos;
     int drop = c->plan->config->pack.duplicates == VJ_DUPLICATES_DROP;
+    vj_progress_line line = vj_progress_line_begin();
     for (int64_t source = videos; source < sources; source++) {
         const vj_phash look = look_of(c, source);
         vj_phash_index_add(held_out, source, &look);
     }
     for (int64_t source = 0; source < videos; source++) {
         outcome *f = outcome_of(c, source);
+        vj_progress_line_log(&line, "looking for copies", (double)source / (double)videos, vj_now());
         if (f->clips == 0 || f->look_valid == 0) continue;
         const vj_phash look = look_of(c, source);
         int64_t doubtful, like = vj_phash_index_find(held_out, &look, &doubtful);
@@ -249,10 +255,13 @@ static vj_status write_ledger(commit *c)
     VJ_TRY(vj_file_begin_text(&file, path));
     fprintf(file.stream, "%s\n", vj_ledger_header);
     vj_status status = VJ_OK;
+    vj_progress_line line = vj_progress_line_begin();
     for (int64_t source = 0; source < c->plan->summary->sources && status == VJ_OK; source++) {
         const outcome *f = outcome_of(c, source);
         count_file(c, source, f);
         status = put_row(c, file.stream, f);
+        vj_progress_line_log(&line, "writing ledger.csv", (double)(source + 1) / (double)c->plan->summary->sources,
+                             vj_now());
     }
     if (status == VJ_OK) status = vj_lease_check(c->plan->lease);
     if (status == VJ_OK) return vj_file_commit(&file);
@@ -322,7 +331,11 @@ static vj_status write_index(const commit *c)
     const int64_t shards = c->plan->layout->shards;
     VJ_TRY(vj_clips_index_create(&index, c->store, c->plan->clips, shards));
     vj_status status = VJ_OK;
-    for (int64_t shard = 0; shard < shards && status == VJ_OK; shard++) status = append_shard(c, index, shard);
+    vj_progress_line line = vj_progress_line_begin();
+    for (int64_t shard = 0; shard < shards && status == VJ_OK; shard++) {
+        status = append_shard(c, index, shard);
+        vj_progress_line_log(&line, "writing index.h5", (double)(shard + 1) / (double)shards, vj_now());
+    }
     if (status == VJ_OK) status = add_classes(c, index);
     if (status == VJ_OK) status = add_passport(c, index);
     if (status == VJ_OK) status = vj_lease_check(c->plan->lease);

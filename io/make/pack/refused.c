@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/progress.h"
+
 bool vj_refused_counts(int verdict)
 {
     return verdict == VJ_VIDEO_MISSING || verdict == VJ_VIDEO_UNREADABLE || verdict == VJ_VIDEO_TIMED_OUT ||
@@ -96,8 +98,12 @@ vj_status vj_refused_forget(const vj_pack_plan *plan, int64_t *removed)
     vj_catalogue catalogue;
     *removed = 0;
     vj_status status = vj_catalogue_open(&catalogue, plan->config->pack.store, plan->layout->sources);
-    for (int64_t shard = 0; status == VJ_OK && shard < plan->layout->shards; shard++)
+    vj_progress_line line = vj_progress_line_begin();
+    for (int64_t shard = 0; status == VJ_OK && shard < plan->layout->shards; shard++) {
         status = forget_shard(plan, &catalogue, shard, removed);
+        vj_progress_line_log(&line, "looking for shards to make again",
+                             (double)(shard + 1) / (double)plan->layout->shards, vj_now());
+    }
     vj_catalogue_close(&catalogue);
     return status;
 }

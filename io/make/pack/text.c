@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@ static void end_lines_by_line_feeds(vj_text *t)
 
 static void fill(vj_text *t)
 {
+    char what[VJ_MEDIA_PATH + 16];
     t->at = t->end = 0;
     while (t->end < VJ_RECORD_BYTES && t->status == VJ_OK) {
         ssize_t got = read(t->fd, t->buffer + t->end, VJ_RECORD_BYTES - t->end);
@@ -26,6 +28,9 @@ static void fill(vj_text *t)
         else if (errno != EINTR)
             t->status = vj_raise(VJ_ERR_IO, "read %s", t->name);
     }
+    t->got += (int64_t)t->end;
+    snprintf(what, sizeof what, "reading %s", t->name);
+    if (t->end > 0) vj_progress_line_log(&t->progress, what, fmin((double)t->got / (double)t->bytes, 1.0), vj_now());
     if (t->returns) end_lines_by_line_feeds(t);
 }
 
@@ -87,12 +92,13 @@ static vj_status refuse_other_formats(const vj_text *t, const char *what)
 vj_status vj_text_open(vj_text *t, const char *name, const char *what)
 {
     struct stat st;
-    *t = (vj_text){.name = name, .fd = -1, .line = 1};
+    *t = (vj_text){.name = name, .fd = -1, .line = 1, .progress = vj_progress_line_begin()};
     if (stat(name, &st) != 0) return vj_raise(VJ_ERR_IO, "open the %s %s", what, name);
     if (!S_ISREG(st.st_mode)) {
         errno = 0;
         return vj_raise(VJ_ERR_IO, "the %s %s is not a file", what, name);
     }
+    t->bytes = st.st_size;
     t->fd = open(name, O_RDONLY | O_CLOEXEC);
     if (t->fd < 0) return vj_raise(VJ_ERR_IO, "open the %s %s", what, name);
     t->buffer = malloc(VJ_RECORD_BYTES);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/progress.h"
 #include "base/status.h"
 
 /* The longest line, CSV record or JSON object of a list, and the longest path of a media file. */
@@ -17,6 +18,8 @@ enum { VJ_RECORD_BYTES = 65536, VJ_MEDIA_PATH = 4096 };
 typedef struct {
     const char *name; /* borrowed; used in messages */
     int fd;
+    int64_t bytes, got; /* of the whole list; read so far */
+    vj_progress_line progress;
     char *buffer; /* owned */
     size_t at, end;
     bool returns;     /* lines end in CR alone */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/markup.h"
+#include "base/progress.h"
 #include "pack/escape.h"
 #include "pack/listing.h"
 
@@ -29,6 +30,7 @@ typedef struct {
     dev_t scratch_device;    /* identify the scratch folder, which is not walked */
     ino_t scratch_inode;
     char path[VJ_MEDIA_PATH]; /* current path below the root */
+    vj_progress_line line;
 } walk;
 
 /* ------------------------------------------------------------------------------------------------ one folder */
@@ -187,6 +189,8 @@ static vj_status take_name(walk *w, int folder, const char *name, size_t length,
 {
     struct stat st, at_end = {0};
     size_t bytes = strlen(name);
+    if (vj_progress_line_is_due(&w->line, vj_now()))
+        vj_log("looking for media in %s: %lld files so far", w->listing->folder, (long long)w->listing->count);
     if (length + bytes + 2 > sizeof w->path)
         return vj_raise(VJ_ERR_FORMAT, "a path in %s is longer than %d bytes: %.80s...", w->listing->folder,
                         VJ_MEDIA_PATH - 1, w->path);
@@ -249,6 +253,7 @@ vj_status vj_listing_walk(vj_listing *l)
     walk *w = vj_calloc(1, sizeof *w);
     if (!w) return vj_raise(VJ_ERR_MEMORY, "no memory to walk %s", l->folder);
     w->listing = l;
+    w->line = vj_progress_line_begin();
     w->classes = l->settings->format == VJ_LIST_IMAGENET;
     struct stat scratch;
     int passed_over;

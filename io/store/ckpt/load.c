@@ -4,10 +4,12 @@
  * the part that it wants.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/progress.h"
 #include "ckpt/inner.h"
 #include "parallel/parallel.h"
 
@@ -25,6 +27,8 @@ typedef struct {
     int *reader, readers;   /* [readers] ranks of the readers */
     float *mine, *received; /* [room] portion read by this rank, and portion received from another */
     int64_t room;
+    int64_t floats, taken; /* wanted by any rank; of these, so far */
+    vj_progress_line line;
 } loading;
 
 /* ------------------------------------------------------------------------------------------------ what is there */
@@ -86,7 +90,7 @@ static void tell_places(loading *l)
     }
 }
 
-/* Compute the smallest range of each tensor that contains the elements wanted by any rank. */
+/* Compute the smallest range of each tensor that contains the elements wanted by any rank, and count its elements. */
 static void unite(loading *l)
 {
     for (int i = 0; i < l->count; i++) {
@@ -98,9 +102,11 @@ static void unite(loading *l)
         l->first[i] = none ? elements : t->first;
         l->last[i] = none ? 0 : t->last;
     }
-    if (l->comm == VJ_ALONE) return;
-    MPI_Allreduce(MPI_IN_PLACE, l->first, l->count, MPI_INT64_T, MPI_MIN, l->comm);
-    MPI_Allreduce(MPI_IN_PLACE, l->last, l->count, MPI_INT64_T, MPI_MAX, l->comm);
+    if (l->comm != VJ_ALONE) {
+        MPI_Allreduce(MPI_IN_PLACE, l->first, l->count, MPI_INT64_T, MPI_MIN, l->comm);
+        MPI_Allreduce(MPI_IN_PLACE, l->last, l->count, MPI_INT64_T, MPI_MAX, l->comm);
+    }
+    for (int i = 0; i < l->count; i++) l->floats += l->last[i] > l->first[i] ? l->last[i] - l->first[i] : 0;
 }
 
 /* ------------------------------------------------------------------------------------------------ pieces */
@@ -165,14 +171,18 @@ static vj_status read_portion(const loading *l, const portion *all)
 }
 
 /* Pass to put() the elements of a portion that this rank wants. */
-static vj_status take(const loading *l, const portion *all, float *values, vj_ckpt_copy put, void *user)
+static vj_status take(loading *l, const portion *all, float *values, vj_ckpt_copy put, void *user)
 {
+    char what[VJ_PATH + 16];
+    snprintf(what, sizeof what, "reading %s", l->path);
     piece p = all->first;
     for (int i = 0; i < all->pieces; i++, p = next_piece(l, &p)) {
         const vj_ckpt_tensor *t = &l->want[p.tensor];
         const int64_t first = t->first > p.first ? t->first : p.first, last = t->last < p.last ? t->last : p.last;
         if (first < last) VJ_TRY(vj_ckpt_copy_pieces(put, user, t, first, last, values + (first - p.first)));
         values += p.last - p.first;
+        l->taken += p.last - p.first;
+        vj_progress_line_log(&l->line, what, (double)l->taken / (double)l->floats, vj_now());
     }
     return VJ_OK;
 }
@@ -181,7 +191,7 @@ static vj_status take(const loading *l, const portion *all, float *values, vj_ck
  * In each round every reader reads a portion, all ranks agree that no read has failed, and then the portions are
  * broadcast one after the other. Because of the agreement, a round that begins to broadcast also completes.
  */
-static vj_status read_rounds(const loading *l, vj_ckpt_copy put, void *user)
+static vj_status read_rounds(loading *l, vj_ckpt_copy put, void *user)
 {
     const int rank = vj_comm_rank(l->comm);
     vj_status status = VJ_OK;
@@ -259,7 +269,8 @@ static vj_status load(loading *l, vj_ckpt_copy put, void *user)
 vj_status vj_ckpt_read(const char *path, const vj_ckpt_tensor *tensors, int count, vj_ckpt_copy put, void *user,
                        MPI_Comm comm)
 {
-    loading l = {.path = path, .want = tensors, .count = count, .comm = comm, .fd = -1};
+    loading l = {
+        .path = path, .want = tensors, .count = count, .comm = comm, .fd = -1, .line = vj_progress_line_begin()};
     vj_status status = load(&l, put, user);
     if (l.fd >= 0) (void)close(l.fd); /* only read */
     free(l.reader);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/progress.h"
 #include "base/thread.h"
 #include "ckpt/inner.h"
 #include "parallel/parallel.h"
@@ -38,9 +39,11 @@ struct vj_ckpt_writer {
     char dir[VJ_PATH]; /* of a run's checkpoint; "": a separate file */
     bool in_thread;
     pthread_t thread;
-    atomic_bool done; /* this rank's work of the phase is done */
-    vj_status status; /* result of that work; belongs to the thread while it runs */
-    int64_t blocks;   /* in memory */
+    atomic_bool done;      /* this rank's work of the phase is done */
+    vj_status status;      /* result of that work; belongs to the thread while it runs */
+    int64_t blocks;        /* in memory */
+    int64_t bytes, stored; /* that this rank writes; of these, so far. These and `line` belong to the thread too */
+    vj_progress_line line;
 };
 
 /* A block that this rank writes; tensor -1: the place before the first block. */
@@ -106,7 +109,10 @@ static vj_status allocate(vj_ckpt_writer *w, const vj_ckpt_tensor *tensors)
     if (!w->tensors || !w->number || !w->place)
         return vj_raise(VJ_ERR_MEMORY, "no memory to write %d tensors", w->count);
     memcpy(w->tensors, tensors, (size_t)w->count * sizeof *tensors);
-    for (int i = 0; i < w->count; i++) w->number[i + 1] = w->number[i] + vj_ckpt_block_count(&tensors[i]);
+    for (int i = 0; i < w->count; i++) {
+        w->number[i + 1] = w->number[i] + vj_ckpt_block_count(&tensors[i]);
+        w->bytes += (tensors[i].last - tensors[i].first) * vj_ckpt_element_bytes(tensors[i].type);
+    }
     w->sums = vj_calloc(w->number[w->count], sizeof *w->sums);
     w->memory_bytes = vj_ckpt_staging_bytes(tensors, w->count);
     if (w->background) {
@@ -333,6 +339,8 @@ static vj_status load(vj_ckpt_writer *w, block *at, vj_ckpt_copy get, void *user
  * file are written together. */
 static vj_status store(vj_ckpt_writer *w, block b)
 {
+    char what[sizeof w->out.path + 16];
+    snprintf(what, sizeof what, "writing %s", w->out.path);
     const char *run = w->memory;
     int64_t run_bytes = 0, run_place = 0;
     for (int64_t i = 0; i < w->blocks && next_block(w, &b); i++) {
@@ -347,6 +355,8 @@ static vj_status store(vj_ckpt_writer *w, block b)
         }
         w->sums[w->number[b.tensor] + b.first / vj_ckpt_block_elements(t)] = vj_ckpt_checksum(run + run_bytes, bytes);
         run_bytes += bytes;
+        w->stored += bytes;
+        vj_progress_line_log(&w->line, what, (double)w->stored / (double)w->bytes, vj_now());
     }
     return vj_h5_write(&w->out, run_place, run, run_bytes);
 }
@@ -411,6 +421,8 @@ vj_status vj_ckpt_begin_file(vj_ckpt_writer *w, const char *path, const vj_ckpt_
     H5E_END_TRY
     VJ_TRY(status);
     w->phase = WRITING;
+    w->stored = 0;
+    w->line = vj_progress_line_begin();
     atomic_store(&w->done, true);
     if (w->background)
         copy_and_start(w, get, user);

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/progress.h"
 #include "clips/store.h"
 #include "parallel/parallel.h"
 
@@ -449,6 +450,7 @@ static vj_status broadcast(vj_clips *clips, int rank, MPI_Comm comm)
 static vj_status check_shards(const vj_clips *clips, MPI_Comm comm)
 {
     const int rank = vj_comm_rank(comm), size = vj_comm_size(comm);
+    vj_progress_line line = vj_progress_line_begin();
     for (int64_t s = rank; s < clips->shards; s += size) {
         const vj_clips_shard_file *shard = &clips->shard[s];
         struct stat found;
@@ -460,6 +462,8 @@ static vj_status check_shards(const vj_clips *clips, MPI_Comm comm)
         const int fd = open(shard->path, O_RDONLY | O_CLOEXEC);
         if (fd < 0) return vj_raise(VJ_ERR_IO, "a shard of the store cannot be read: %s", shard->path);
         close(fd); /* only read */
+        vj_progress_line_log(&line, "looking at the shards of the clip stores", (double)(s + 1) / (double)clips->shards,
+                             vj_now());
     }
     return VJ_OK;
 }

@@ -10,6 +10,7 @@
 
 #include "base/checksum.h"
 #include "base/program.h"
+#include "base/progress.h"
 #include "h5/h5.h"
 #include "h5/pages.h"
 #include "parallel/parallel.h"
@@ -328,11 +329,31 @@ vj_status vj_h5_write(vj_h5_writer *writer, int64_t offset, const void *data, in
     return hold(writer, last, from + (last - offset), end - last);
 }
 
+/* On rank 0: wait until the system has written the file to disk, piece by piece, to say how far it is. An error that is
+ * reported here is not reported by fsync() any more. */
+static vj_status wait_for_disk(const vj_h5_writer *writer)
+{
+    enum { PIECE = 64 << 20 };
+    char what[sizeof writer->path + 16];
+    vj_progress_line line = vj_progress_line_begin();
+    snprintf(what, sizeof what, "%s on disk", writer->path);
+    for (int64_t at = 0, next; writer->rank == 0 && at < writer->data_end; at = next) {
+        next = at + PIECE < writer->data_end ? at + PIECE : writer->data_end;
+        const int failed =
+            sync_file_range(writer->fd, at, next - at,
+                            SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER) != 0;
+        if (failed && (errno == ENOSYS || errno == EOPNOTSUPP || errno == EINVAL || errno == ESPIPE)) break;
+        if (failed) return vj_raise(VJ_ERR_IO, "write %s to disk", writer->part);
+        vj_progress_line_log(&line, what, (double)next / (double)writer->data_end, vj_now());
+    }
+    return VJ_OK;
+}
+
 /* Rank 0 keeps the file open until it is published. */
 vj_status vj_h5_flush(vj_h5_writer *writer)
 {
-    vj_status status = VJ_OK;
-    if (fsync(writer->fd) != 0) status = vj_raise(VJ_ERR_IO, "fsync %s", writer->part);
+    vj_status status = wait_for_disk(writer);
+    if (fsync(writer->fd) != 0 && status == VJ_OK) status = vj_raise(VJ_ERR_IO, "fsync %s", writer->part);
     if (writer->rank != 0 && close(writer->fd) != 0 && status == VJ_OK)
         status = vj_raise(VJ_ERR_IO, "close %s", writer->part);
     writer->fd = -1;

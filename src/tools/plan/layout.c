@@ -1,6 +1,7 @@
 /* Computes the time of a step in one layout, and the memory that it needs. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "plan/forecast.h"
 #include "train/layout.h"
@@ -84,7 +85,9 @@ vj_status vj_train_layout_weigh(vj_train_layout *l, vj_config *c, const vj_train
     c->train.microbatch = l->microbatch;
     c->parallel.tensor = l->tensor;
     c->parallel.zero = l->zero;
-    if (machine->gpus) snprintf(c->train.backend, sizeof c->train.backend, "cuda");
+    /* Auto is what the machine of the plan has, not the one that plans. */
+    if (machine->gpus || strcmp(c->train.backend, "auto") == 0)
+        snprintf(c->train.backend, sizeof c->train.backend, machine->gpus ? "cuda" : "cpu");
     /* A thread of the loader holds a clip, and if the clip is compressed also its record. */
     const double thread = w->raw_clip_bytes + (w->clip_bytes < w->raw_clip_bytes ? w->clip_bytes : 0);
     const int64_t pixels = 3 * c->data.frames * c->data.crop * c->data.crop * (int64_t)sizeof(float);
