@@ -19,13 +19,13 @@ static const vj_program program = {
     .purpose = "Compare the library's results with fixture files made by an independent implementation.",
     .usage = "[options] FIXTURE.h5 ...",
     .description =
-        "Says what each file is by its content, runs the library on its inputs and compares all that it holds: one "
-        "line a quantity with the worst absolute error, the relative error in the norm, the tolerance, and ok or FAIL; "
-        "at the end \"N passed, N failed\". A missing dataset and a NaN are failures. *_step<k>.h5 files start from "
-        "the forward fixture beside them that has the same sizes and first loss. With --precision bf16 operands of "
-        "products are rounded to bf16, and arrays that are only operands are kept so, as in training; what has no "
-        "product in it is held to the same tolerances in both. VJ_ISA=avx2, say, in the environment checks that "
-        "variant of the kernels; INSTALL names all of them.\n"
+        "Says what each file is by its attribute kind or its content, runs the library on its inputs and compares all"
+        " that it holds: one line a quantity with the worst absolute error, the relative error in the norm, the "
+        "tolerance, and ok or FAIL; at the end \"N passed, N failed\". A missing dataset and a NaN are failures. "
+        "*_step<k>.h5 files start from the forward fixture beside them that has the same sizes and first loss. With "
+        "--precision bf16 operands of products are rounded to bf16, and arrays that are only operands are kept so, as"
+        " in training; what has no product in it is held to the same tolerances in both. VJ_ISA=avx2, say, in the "
+        "environment checks that variant of the kernels; INSTALL names all of them.\n"
         "\n"
         "Exit codes: 0 all passed, 1 something failed or cannot be read, 2 wrong command line, 77 nothing was checked: "
         "the processor, or this build, lacks the variant that VJ_ISA names.\n"

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -156,13 +157,94 @@ static void test_unknown_content_is_an_error(void **state)
     assert_int_equal(passed + failed, 0);
 }
 
+static void put_text(hid_t file, const char *name, const char *text)
+{
+    const hid_t space = H5Screate(H5S_SCALAR), type = H5Tcopy(H5T_C_S1);
+    assert_true(H5Tset_size(type, H5T_VARIABLE) >= 0);
+    const hid_t attribute = H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    assert_true(H5Awrite(attribute, type, &text) >= 0);
+    H5Aclose(attribute);
+    H5Tclose(type);
+    H5Sclose(space);
+}
+
+/* The contents tell schedules, but the attribute decides. */
+static void test_kind_decides(void **state)
+{
+    (void)state;
+    hid_t file;
+    hid_t group = open_group(&file);
+    put_text(file, "kind", "schedules");
+    close_group(group, file);
+    expect(6, 0);
+
+    group = open_group(&file);
+    assert_true(H5Adelete(file, "kind") >= 0);
+    put_text(file, "kind", "roi_align");
+    close_group(group, file);
+    int passed = 0, failed = 0;
+    assert_int_equal(vj_parity_run(path, NULL, &passed, &failed), VJ_ERR_FORMAT);
+    assert_int_equal(passed + failed, 0);
+}
+
+/* Run on a damaged file and return what was printed. */
+static const char *printed(void)
+{
+    static char text[4096];
+    char log[sizeof path + 8];
+    snprintf(log, sizeof log, "%s.txt", path);
+    fflush(stdout);
+    const int saved = dup(STDOUT_FILENO);
+    assert_non_null(freopen(log, "w", stdout));
+    int passed = 0, failed = 0;
+    assert_int_equal(vj_parity_run(path, NULL, &passed, &failed), VJ_OK);
+    fflush(stdout);
+    assert_true(dup2(saved, STDOUT_FILENO) >= 0);
+    close(saved);
+    FILE *file = fopen(log, "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
+    fclose(file);
+    unlink(log);
+    return text;
+}
+
+static void test_message_tells_what_was_found(void **state)
+{
+    (void)state;
+    overwrite("lr", NAN);
+    hid_t file;
+    const hid_t group = open_group(&file);
+    assert_true(H5Ldelete(group, "ema", H5P_DEFAULT) >= 0);
+    assert_true(H5Ldelete(group, "weight_decay", H5P_DEFAULT) >= 0);
+    const hsize_t count = 2;
+    const hid_t space = H5Screate_simple(1, &count, NULL);
+    const hid_t dataset =
+        H5Dcreate2(group, "weight_decay", H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    H5Dclose(dataset);
+    H5Sclose(space);
+    close_group(group, file);
+    const char *text = printed();
+    assert_non_null(strstr(text, "flat/lr "));
+    assert_non_null(strstr(text, "found nan at value 4, expected finite numbers, in "));
+    assert_non_null(strstr(text, "found nothing of this name, expected a dataset of numbers, in "));
+    assert_non_null(strstr(text, "found [2], expected 5 values, in "));
+    assert_non_null(strstr(text, path));
+}
+
 #define FRESH(test) cmocka_unit_test_setup_teardown(test, write_fixture, remove_fixture)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FRESH(test_right_numbers_pass),    FRESH(test_wrong_number_fails),      FRESH(test_nan_fails),
-        FRESH(test_missing_dataset_fails), FRESH(test_missing_attribute_fails), FRESH(test_unknown_content_is_an_error),
+        FRESH(test_right_numbers_pass),
+        FRESH(test_wrong_number_fails),
+        FRESH(test_nan_fails),
+        FRESH(test_missing_dataset_fails),
+        FRESH(test_missing_attribute_fails),
+        FRESH(test_unknown_content_is_an_error),
+        FRESH(test_kind_decides),
+        FRESH(test_message_tells_what_was_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

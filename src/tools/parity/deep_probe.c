@@ -25,13 +25,15 @@ static vj_status read_inputs(vj_fixture *f, vj_backend *be, inputs *in, bool *co
                 vj_fixture_ints(f, "/", "tokens", &in->tokens, 1) && vj_fixture_ints(f, "/", "dim", &in->D, 1) &&
                 vj_fixture_ints(f, "/", "heads", &in->heads, 1) && vj_fixture_ints(f, "/", "classes", &in->classes, 1);
     if (!*complete) return VJ_OK; /* counted */
-    if (features->count != (int64_t)in->batch * in->tokens * in->D || labels->count != in->batch)
-        return vj_raise(VJ_ERR_FORMAT, "%s: inputs are not [batch, tokens, dim] and [batch]", f->path);
+    *complete = vj_fixture_expect(f, features, 3, (const int64_t[]){in->batch, in->tokens, in->D}) &&
+                vj_fixture_expect(f, labels, 1, (const int64_t[]){in->batch});
+    if (!*complete) return VJ_OK;
     in->features = vj_fixture_floats(f, features);
     in->labels = vj_fixture_int32s(f, labels);
     for (int b = 0; b < in->batch; b++)
         if (in->labels[b] < 0 || in->labels[b] >= in->classes)
-            return vj_raise(VJ_ERR_FORMAT, "%s: label %d of %d classes", f->path, in->labels[b], in->classes);
+            return vj_raise(VJ_ERR_FORMAT, "%s: inputs/labels: found %d, expected 0 to %d", f->path, in->labels[b],
+                            in->classes - 1);
     in->normalised = vj_fixture_take(f, features->count * (int64_t)sizeof(float));
     vj_probe_normalise(be, in->normalised, in->features, (int64_t)in->batch * in->tokens, in->D);
     return vj_sync(be);
@@ -80,8 +82,7 @@ static bool read_weights(vj_fixture *f, const vj_token_probe *probe, const char 
     for (int i = 0; i < vj_token_probe_tensor_count(probe); i++) {
         const vj_probe_tensor *t = vj_token_probe_tensor_at(probe, i);
         const vj_values *array = vj_fixture_array(f, "%s/%s", group, t->name);
-        if (array && array->count != t->rows * t->cols) vj_fixture_fail(f, array->name, "has another size");
-        if (!array || array->count != t->rows * t->cols) {
+        if (!vj_fixture_expect_count(f, array, t->rows * t->cols)) {
             complete = false;
             continue;
         }

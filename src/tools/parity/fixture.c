@@ -146,12 +146,42 @@ static bool read_attribute(const vj_fixture *f, const char *object, const char *
     return good;
 }
 
+bool vj_fixture_text(const vj_fixture *f, const char *name, char text[VJ_FIXTURE_NAME])
+{
+    if (!vj_fixture_has_attribute(f, "/", name)) return false;
+    char *read = NULL;
+    bool good = false;
+    H5E_BEGIN_TRY
+    {
+        const hid_t attribute = H5Aopen(f->file, name, H5P_DEFAULT), stored = H5Aget_type(attribute);
+        const hid_t type = H5Tcopy(H5T_C_S1);
+        H5Tset_cset(type, H5Tget_cset(stored));
+        if (H5Tis_variable_str(stored) > 0) {
+            H5Tset_size(type, H5T_VARIABLE);
+            good = H5Aread(attribute, type, &read) >= 0 && read && snprintf(text, VJ_FIXTURE_NAME, "%s", read) >= 0;
+            if (read) H5free_memory(read);
+        } else if (H5Tget_class(stored) == H5T_STRING) {
+            H5Tset_size(type, VJ_FIXTURE_NAME);
+            good = H5Aread(attribute, type, text) >= 0;
+        }
+        H5Tclose(type);
+        H5Tclose(stored);
+        H5Aclose(attribute);
+    }
+    H5E_END_TRY
+    return good;
+}
+
 bool vj_fixture_numbers(vj_fixture *f, const char *object, const char *name, double *values, int count)
 {
     if (read_attribute(f, object, name, values, count)) return true;
     char label[2 * VJ_FIXTURE_NAME];
     snprintf(label, sizeof label, "%s@%s", object, name);
-    vj_fixture_fail(f, label, "missing attribute");
+    char reason[VJ_FIXTURE_NAME];
+    snprintf(reason, sizeof reason, "found %s, expected an attribute of %d %s",
+             vj_fixture_has_attribute(f, object, name) ? "another size or type" : "nothing of this name", count,
+             count == 1 ? "number" : "numbers");
+    vj_fixture_fail(f, label, reason);
     return false;
 }
 
@@ -162,7 +192,9 @@ bool vj_fixture_ints(vj_fixture *f, const char *object, const char *name, int *v
     if (!vj_fixture_numbers(f, object, name, numbers, count)) return false;
     for (int i = 0; i < count; i++) {
         if (!(fabs(numbers[i]) <= INT32_MAX)) {
-            vj_fixture_fail(f, name, "attribute out of range");
+            char reason[VJ_FIXTURE_NAME];
+            snprintf(reason, sizeof reason, "found %g, expected an integer of 32 bits", numbers[i]);
+            vj_fixture_fail(f, name, reason);
             return false;
         }
         values[i] = (int)numbers[i];
@@ -216,11 +248,58 @@ const vj_values *vj_fixture_array(vj_fixture *f, const char *format, ...)
     vsnprintf(array->name, sizeof array->name, format, arguments);
     va_end(arguments);
     if (!read_dataset(f, array)) {
-        vj_fixture_fail(f, array->name, "missing dataset");
+        vj_fixture_fail(f, array->name,
+                        has_path(f->file, array->name) ? "found something else, expected a dataset of numbers"
+                                                       : "found nothing of this name, expected a dataset of numbers");
         return NULL;
     }
+    for (int64_t i = 0; i < array->count; i++)
+        if (!isfinite(array->value[i])) {
+            char reason[VJ_FIXTURE_NAME];
+            snprintf(reason, sizeof reason, "found %g at value %lld, expected finite numbers", array->value[i],
+                     (long long)i);
+            vj_fixture_fail(f, array->name, reason);
+            return NULL;
+        }
     array->deviation = read_deviation(f, array);
     return array;
+}
+
+/* Write "[3, 64, 48]". */
+static void write_shape(char text[VJ_FIXTURE_NAME], int ndim, const int64_t *dim)
+{
+    int at = snprintf(text, VJ_FIXTURE_NAME, "[");
+    for (int i = 0; i < ndim; i++)
+        at += snprintf(text + at, (size_t)(VJ_FIXTURE_NAME - at), "%s%lld", i > 0 ? ", " : "", (long long)dim[i]);
+    snprintf(text + at, (size_t)(VJ_FIXTURE_NAME - at), "]");
+}
+
+static void fail_shape(vj_fixture *f, const char *name, const vj_values *array, const char *expected)
+{
+    char found[VJ_FIXTURE_NAME], reason[3 * VJ_FIXTURE_NAME];
+    write_shape(found, array->ndim, array->dim);
+    snprintf(reason, sizeof reason, "found %s, expected %s", found, expected);
+    vj_fixture_fail(f, name, reason);
+}
+
+bool vj_fixture_expect(vj_fixture *f, const vj_values *array, int ndim, const int64_t *dim)
+{
+    if (!array) return false;
+    if (array->ndim == ndim && memcmp(array->dim, dim, (size_t)ndim * sizeof *dim) == 0) return true;
+    char expected[VJ_FIXTURE_NAME];
+    write_shape(expected, ndim, dim);
+    fail_shape(f, array->name, array, expected);
+    return false;
+}
+
+bool vj_fixture_expect_count(vj_fixture *f, const vj_values *array, int64_t count)
+{
+    if (!array) return false;
+    if (array->count == count) return true;
+    char expected[VJ_FIXTURE_NAME];
+    snprintf(expected, sizeof expected, "%lld values", (long long)count);
+    fail_shape(f, array->name, array, expected);
+    return false;
 }
 
 /* ------------------------------------------------------------------------------------------------ copies */
@@ -357,7 +436,7 @@ static void count_line(vj_fixture *f, const char *name, const errors *e, const v
 
 void vj_fixture_fail(vj_fixture *f, const char *name, const char *reason)
 {
-    printf("  %-64s %s  FAIL\n", name, reason);
+    printf("  %-64s %s, in %s  FAIL\n", name, reason, f->path);
     f->failed++;
 }
 
@@ -371,9 +450,9 @@ void vj_fixture_compare(vj_fixture *f, const char *name, const double *got, int6
 {
     if (!want) return;
     if (count != want->count || count == 0) {
-        char reason[96];
-        snprintf(reason, sizeof reason, "%lld values, the file holds %lld", (long long)count, (long long)want->count);
-        vj_fixture_fail(f, name, reason);
+        char expected[VJ_FIXTURE_NAME];
+        snprintf(expected, sizeof expected, count > 0 ? "%lld values" : "at least one value", (long long)count);
+        fail_shape(f, name, want, expected);
         return;
     }
     double worst = 0, largest = 0, differences = 0, norm = 0;

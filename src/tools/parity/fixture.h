@@ -45,8 +45,16 @@ typedef struct {
 bool vj_fixture_has(const vj_fixture *f, const char *name);
 bool vj_fixture_has_attribute(const vj_fixture *f, const char *object, const char *name);
 
-/** Read a dataset. NULL if it is missing, which is counted as a failure. */
+/** Read a dataset. NULL if it is missing or holds a NaN or infinity, which is counted as a failure. */
 const vj_values *vj_fixture_array(vj_fixture *f, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** Return whether a dataset is [dim 0, dim 1, ...], or has `count` values of any shape. False if not, which is counted
+ * with what was found and expected; and if `array` is NULL, which is counted already. */
+bool vj_fixture_expect(vj_fixture *f, const vj_values *array, int ndim, const int64_t *dim);
+bool vj_fixture_expect_count(vj_fixture *f, const vj_values *array, int64_t count);
+
+/** Copy a text attribute of the root. False, not counted, if there is none. */
+bool vj_fixture_text(const vj_fixture *f, const char *name, char text[VJ_FIXTURE_NAME]);
 
 /** Read an attribute of exactly `count` numbers of a group or dataset. False if it is missing, which is counted. */
 bool vj_fixture_numbers(vj_fixture *f, const char *object, const char *name, double *values, int count);

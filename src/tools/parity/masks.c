@@ -36,7 +36,9 @@ static bool read_grid(vj_fixture *f, const char *group, vj_grid *grid)
     int g[3];
     if (!vj_fixture_ints(f, group, "grid", g, 3)) return false;
     *grid = (vj_grid){g[0], g[1], g[2]};
-    return true;
+    if (g[0] > 0 && g[1] > 0 && g[2] > 0) return true;
+    vj_fixture_fail(f, group, "found a grid without cells, expected more than 0 in each direction");
+    return false;
 }
 
 static void check_block_size(vj_fixture *f, const char *name)
@@ -71,6 +73,24 @@ static void compare_lists(vj_fixture *f, const vj_values *want, const int32_t *l
     vj_fixture_compare(f, want->name, got, count, want, vj_within(0));
 }
 
+/* Return whether blocks are [clips, blocks, (start, size) of time, row, column], inside the grid. */
+static bool blocks_fit(vj_fixture *f, const vj_values *blocks, vj_grid grid)
+{
+    const int size[3] = {grid.t, grid.y, grid.x};
+    const int64_t clips = blocks->ndim > 0 ? blocks->dim[0] : 1, count = blocks->ndim > 1 ? blocks->dim[1] : 1;
+    if (!vj_fixture_expect(f, blocks, 3, (const int64_t[]){clips, count, 6})) return false;
+    for (int64_t i = 0; i < blocks->count; i += 2)
+        if (blocks->value[i] < 0 || blocks->value[i + 1] < 0 ||
+            blocks->value[i] + blocks->value[i + 1] > size[i % 6 / 2]) {
+            char reason[VJ_FIXTURE_NAME];
+            snprintf(reason, sizeof reason, "found a block of %g cells from %g on, expected one inside %d",
+                     blocks->value[i + 1], blocks->value[i], size[i % 6 / 2]);
+            vj_fixture_fail(f, blocks->name, reason);
+            return false;
+        }
+    return true;
+}
+
 static void check_lists(vj_fixture *f, const char *name)
 {
     char group[VJ_FIXTURE_NAME + 24];
@@ -86,10 +106,7 @@ static void check_lists(vj_fixture *f, const char *name)
     const vj_values *context = vj_fixture_array(f, "%s/context", group);
     const vj_values *target = vj_fixture_array(f, "%s/target", group);
     if (!blocks || !full || !context || !target) return;
-    if (blocks->ndim != 3 || blocks->dim[2] != 6) {
-        vj_fixture_fail(f, blocks->name, "not [clips, blocks, 6]");
-        return;
-    }
+    if (!blocks_fit(f, blocks, grid)) return;
 
     const int64_t clips = blocks->dim[0], count = blocks->dim[1];
     const int tokens = vj_grid_tokens(grid);

@@ -67,11 +67,11 @@ static vj_status check_pair(vj_fixture *f, const int32_t *rank_a, const int32_t 
     const int64_t R = resample->count / n;
     const int32_t *pick = vj_fixture_int32s(f, resample);
     double *difference = take(f, R), interval[2];
-    if (R < 1 || resample->count != R * n)
-        return vj_raise(VJ_ERR_FORMAT, "%s: inputs/resample is not [resamples, clips]", f->path);
+    if (!vj_fixture_expect(f, resample, 2, (const int64_t[]){R > 0 ? R : 1, n})) return VJ_OK;
     for (int64_t i = 0; i < resample->count; i++)
         if (pick[i] < 0 || pick[i] >= n)
-            return vj_raise(VJ_ERR_FORMAT, "%s: inputs/resample: clip %d", f->path, pick[i]);
+            return vj_raise(VJ_ERR_FORMAT, "%s: inputs/resample: found clip %d, expected 0 to %lld", f->path, pick[i],
+                            (long long)n - 1);
     for (int64_t r = 0; r < R; r++) {
         memset(drawn, 0, (size_t)n * sizeof *drawn);
         for (int64_t i = 0; i < n; i++) drawn[pick[r * n + i]]++;
@@ -88,8 +88,8 @@ vj_status vj_parity_metrics(vj_fixture *f)
     const vj_values *a = vj_fixture_array(f, "inputs/logits"), *b = vj_fixture_array(f, "inputs/logits_b");
     const vj_values *labels = vj_fixture_array(f, "inputs/labels"), *runs = vj_fixture_array(f, "inputs/runs");
     if (!a || !b || !labels) return VJ_OK;
-    if (a->ndim != 2 || b->count != a->count || labels->count != a->dim[0])
-        return vj_raise(VJ_ERR_FORMAT, "%s: inputs are not [clips, classes] twice and [clips]", f->path);
+    const int64_t shape[] = {labels->count, a->ndim == 2 ? a->dim[1] : 1};
+    if (!vj_fixture_expect(f, a, 2, shape) || !vj_fixture_expect(f, b, 2, shape)) return VJ_OK;
     const int64_t n = a->dim[0];
     const int classes = (int)a->dim[1];
     const int32_t *label = vj_fixture_int32s(f, labels);

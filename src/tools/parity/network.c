@@ -5,7 +5,7 @@
 
 static bool read_shape(vj_fixture *f, vj_shape *s, int *batch, int *masks)
 {
-    double ratio;
+    double ratio, eps;
     if (!vj_fixture_ints(f, "/", "frames", &s->frames, 1) || !vj_fixture_ints(f, "/", "height", &s->height, 1) ||
         !vj_fixture_ints(f, "/", "width", &s->width_px, 1) || !vj_fixture_ints(f, "/", "channels", &s->channels, 1) ||
         !vj_fixture_ints(f, "/", "tubelet", &s->tubelet, 1) || !vj_fixture_ints(f, "/", "patch", &s->patch, 1) ||
@@ -16,10 +16,10 @@ static bool read_shape(vj_fixture *f, vj_shape *s, int *batch, int *masks)
         !vj_fixture_ints(f, "/", "pred_heads", &s->predictor_heads, 1) ||
         !vj_fixture_ints(f, "/", "mask_tokens", &s->mask_tokens, 1) ||
         !vj_fixture_ints(f, "/", "uniform_power", &s->uniform_power, 1) ||
-        !vj_fixture_numbers(f, "/", "mlp_ratio", &ratio, 1) || !vj_fixture_ints(f, "/", "batch", batch, 1) ||
-        !vj_fixture_ints(f, "/", "masks", masks, 1))
+        !vj_fixture_numbers(f, "/", "mlp_ratio", &ratio, 1) || !vj_fixture_numbers(f, "/", "ln_eps", &eps, 1) ||
+        !vj_fixture_ints(f, "/", "batch", batch, 1) || !vj_fixture_ints(f, "/", "masks", masks, 1))
         return false;
-    s->eps = VJ_SHAPE_EPS;
+    s->eps = (float)eps;
     s->hidden = (int)(s->width * ratio);
     s->predictor_hidden = (int)(s->predictor_width * ratio);
     return true;
@@ -36,11 +36,16 @@ static vj_status read_lists(vj_parity_network *n, vj_fixture *f, int tokens, boo
                 *complete = false;
                 continue;
             }
-            if (list->ndim != 2 || list->dim[0] != n->batch || list->dim[1] < 1 || list->dim[1] > tokens)
-                return vj_raise(VJ_ERR_FORMAT, "%s: %s is not [batch, at most %d tokens]", f->path, list->name, tokens);
+            const int64_t length =
+                list->ndim == 2 && list->dim[1] >= 1 && list->dim[1] <= tokens ? list->dim[1] : tokens;
+            if (!vj_fixture_expect(f, list, 2, (const int64_t[]){n->batch, length})) {
+                *complete = false;
+                continue;
+            }
             for (int64_t k = 0; k < list->count; k++)
                 if (!(list->value[k] >= 0 && list->value[k] < tokens))
-                    return vj_raise(VJ_ERR_FORMAT, "%s: %s holds a token outside the clip", f->path, list->name);
+                    return vj_raise(VJ_ERR_FORMAT, "%s: %s: found token %g, expected 0 to %d", f->path, list->name,
+                                    list->value[k], tokens - 1);
             for (int b = 0; b < n->batch; b++) {
                 const int64_t segment = (int64_t)i * n->batch + b;
                 int32_t *to = (side ? n->lists.target : n->lists.context) + segment * tokens;
@@ -59,8 +64,7 @@ static bool upload_weights(vj_parity_network *n, vj_fixture *f, const char *grou
         const vj_param *p = &ps->item[i];
         if (p->part != part) continue;
         const vj_values *array = vj_fixture_array(f, "%s/%s", group, p->name);
-        if (array && array->count != p->count) vj_fixture_fail(f, array->name, "has another size");
-        if (!array || array->count != p->count) {
+        if (!vj_fixture_expect_count(f, array, p->count)) {
             complete = false;
             continue;
         }
@@ -76,21 +80,55 @@ static bool read_settings(vj_fixture *f, vj_objective objective, vj_objective_se
                                                vj_fixture_numbers(f, "/", "reg_coeff", &settings->reg_coeff, 1));
 }
 
+/* Check the attributes before anything is sized by them. */
+static vj_status check_shape(const vj_parity_network *n, const vj_fixture *f, const vj_shape *s)
+{
+    const int split = s->uniform_power ? 1 : 8;
+    const struct {
+        const char *name;
+        int value, most, divisor;
+    } sizes[] = {{"batch", n->batch, 1 << 16, 1},
+                 {"masks", n->masks, VJ_MAX_MASKS, 1},
+                 {"mask_tokens", s->mask_tokens, VJ_MAX_MASKS, 1},
+                 {"channels", s->channels, 1 << 16, 1},
+                 {"tubelet", s->tubelet, 1 << 16, 1},
+                 {"patch", s->patch, 1 << 16, 1},
+                 {"frames", s->frames, 1 << 16, s->tubelet},
+                 {"height", s->height, 1 << 16, s->patch},
+                 {"width", s->width_px, 1 << 16, s->patch},
+                 {"depth", s->depth, 1 << 16, 1},
+                 {"heads", s->heads, 1 << 16, 1},
+                 {"dim", s->width, 1 << 16, s->heads},
+                 {"dim", s->width, 1 << 16, split},
+                 {"pred_depth", s->predictor_depth, 1 << 16, 1},
+                 {"pred_heads", s->predictor_heads, 1 << 16, 1},
+                 {"pred_dim", s->predictor_width, 1 << 16, s->predictor_heads},
+                 {"pred_dim", s->predictor_width, 1 << 16, split}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].value < 1 || sizes[i].value > sizes[i].most || sizes[i].value % sizes[i].divisor != 0)
+            return vj_raise(VJ_ERR_FORMAT, "%s: attribute %s: found %d, expected 1 to %d, in multiples of %d", f->path,
+                            sizes[i].name, sizes[i].value, sizes[i].most, sizes[i].divisor);
+    if (!(s->eps > 0) || s->hidden < 1 || s->predictor_hidden < 1)
+        return vj_raise(VJ_ERR_FORMAT,
+                        "%s: attributes ln_eps and mlp_ratio: found %g and a hidden layer of %d, expected "
+                        "more than 0",
+                        f->path, (double)s->eps, s->hidden);
+    return VJ_OK;
+}
+
 vj_status vj_parity_network_create(vj_parity_network *n, vj_fixture *f, vj_objective objective)
 {
     *n = (vj_parity_network){0};
     vj_shape shape = {.objective = objective};
     vj_objective_settings settings;
     if (!read_shape(f, &shape, &n->batch, &n->masks) || !read_settings(f, objective, &settings)) return VJ_OK;
-    if (n->batch < 1 || n->masks < 1 || n->masks > VJ_MAX_MASKS || shape.tubelet < 1 || shape.patch < 1)
-        return vj_raise(VJ_ERR_FORMAT, "%s: batch %d, masks %d, tubelet %d, patch %d cannot be used", f->path, n->batch,
-                        n->masks, shape.tubelet, shape.patch);
+    VJ_TRY(check_shape(n, f, &shape));
 
     const int tokens = vj_grid_tokens(vj_shape_grid(&shape));
     const vj_values *clips = vj_fixture_array(f, "inputs/clips");
     bool complete = clips != NULL;
-    if (clips && clips->count != (int64_t)n->batch * tokens * vj_shape_patch_values(&shape))
-        return vj_raise(VJ_ERR_FORMAT, "%s: inputs/clips is not [batch, channels, frames, height, width]", f->path);
+    const int64_t clips_dim[] = {n->batch, shape.channels, shape.frames, shape.height, shape.width_px};
+    if (clips) complete = vj_fixture_expect(f, clips, 5, clips_dim);
     VJ_TRY(read_lists(n, f, tokens, &complete));
     if (!complete) return VJ_OK;
     n->clips = vj_fixture_floats(f, clips);

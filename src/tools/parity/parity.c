@@ -1,7 +1,8 @@
-/* Finds the kind of a fixture by its contents. */
+/* Finds the kind of a fixture. */
 #include "parity/parity.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "parity/kinds.h"
 
@@ -31,18 +32,39 @@ static const kind kinds[] = {
     {"positions", {"resampled", "*/values"}, vj_parity_positions},
 };
 
-static const kind *find_kind(const vj_fixture *f)
+static void list_kinds(char *text, size_t size)
 {
-    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
-        for (int c = 0; c < 8 && kinds[k].content[c]; c++)
-            if (vj_fixture_has(f, kinds[k].content[c])) return &kinds[k];
-    return NULL;
+    size_t at = 0;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds && at < size; k++)
+        at += (size_t)snprintf(text + at, size - at, "%s%s", k > 0 ? ", " : "", kinds[k].name);
+}
+
+/* The attribute `kind` decides; files without it are known by their contents. */
+static vj_status find_kind(const kind **found, const vj_fixture *f)
+{
+    char name[VJ_FIXTURE_NAME], known[512];
+    list_kinds(known, sizeof known);
+    *found = NULL;
+    if (vj_fixture_text(f, "format", name))
+        return vj_raise(VJ_ERR_FORMAT,
+                        "%s: found the format %s, expected one of the kinds that this release can check: %s", f->path,
+                        name, known);
+    const bool told = vj_fixture_text(f, "kind", name);
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds && !*found; k++) {
+        if (told && strcmp(name, kinds[k].name) == 0) *found = &kinds[k];
+        for (int c = 0; !told && c < 8 && kinds[k].content[c] && !*found; c++)
+            if (vj_fixture_has(f, kinds[k].content[c])) *found = &kinds[k];
+    }
+    if (*found) return VJ_OK;
+    return vj_raise(VJ_ERR_FORMAT, "%s: found %s%s, expected one of the kinds that this release can check: %s", f->path,
+                    told ? "the kind " : "neither an attribute kind nor datasets that tell it", told ? name : "",
+                    known);
 }
 
 static vj_status check(vj_fixture *f)
 {
-    const kind *found = find_kind(f);
-    if (!found) return vj_raise(VJ_ERR_FORMAT, "%s holds nothing that is known here", f->path);
+    const kind *found;
+    VJ_TRY(find_kind(&found, f));
     printf("%s: %s\n", f->path, found->name);
     VJ_TRY(found->run(f));
     if (f->passed + f->failed == 0) return vj_raise(VJ_ERR_FORMAT, "%s holds nothing to compare", f->path);

@@ -16,6 +16,15 @@ static void check_video(vj_fixture *f, const char *group)
         !vj_fixture_ints(f, group, "uniform_power", &uniform, 1) || !vj_fixture_numbers(f, group, "sum_all", &sum, 1) ||
         !vj_fixture_numbers(f, group, "sum_squares_all", &squares, 1))
         return;
+    const int divisor = uniform ? 1 : 8;
+    if (D < 1 || D > 1 << 16 || D % divisor != 0 || g[0] < 1 || g[1] < 1 || g[2] < 1) {
+        char reason[VJ_FIXTURE_NAME];
+        snprintf(reason, sizeof reason,
+                 "found dim %d and grid %d x %d x %d, expected more than 0, dim in multiples of %d", D, g[0], g[1],
+                 g[2], divisor);
+        vj_fixture_fail(f, group, reason);
+        return;
+    }
     const vj_grid grid = {g[0], g[1], g[2]};
     const int64_t count = (int64_t)vj_grid_tokens(grid) * D;
     double *table = vj_fixture_take(f, count * (int64_t)sizeof *table);
@@ -50,6 +59,10 @@ static void check_video(vj_fixture *f, const char *group)
 
 static void check_image(vj_fixture *f, const char *group, int D, int rows, int columns)
 {
+    if (D < 1 || D % 4 != 0 || rows < 1 || columns < 1) {
+        vj_fixture_fail(f, group, "found these sizes in its name, expected more than 0, the width in multiples of 4");
+        return;
+    }
     const int64_t count = (int64_t)rows * columns * D;
     double *table = vj_fixture_take(f, count * (int64_t)sizeof *table);
     vj_positions_image(table, D, rows, columns);
@@ -64,8 +77,9 @@ static void check_resampled(vj_fixture *f, const char *name)
     const vj_values *want = vj_fixture_array(f, "resampled/%s", name);
     if (!want) return;
     if (sscanf(name, "from_%dx%dx%d_to_%dx%dx%d", &from.t, &from.y, &from.x, &to.t, &to.y, &to.x) != 6 ||
-        want->ndim != 2) {
-        vj_fixture_fail(f, want->name, "its name does not tell the grids");
+        want->ndim != 2 || want->count < 1 || from.t < 1 || from.y < 1 || from.x < 1 || to.t < 1 || to.y < 1 ||
+        to.x < 1) {
+        vj_fixture_fail(f, want->name, "found another name or shape, expected from_TxYxX_to_TxYxX and [tokens, width]");
         return;
     }
     const int D = (int)want->dim[1];

@@ -11,8 +11,7 @@ bool vj_parity_probe_weights(vj_fixture *f, vj_probe *probe, const char *group)
     for (int i = 0; i < vj_probe_tensor_count(probe); i++) {
         const vj_probe_tensor *tensor = vj_probe_tensor_at(probe, i);
         const vj_values *array = vj_fixture_array(f, "%s/%s", group, tensor->name);
-        if (array && array->count != tensor->rows * tensor->cols) vj_fixture_fail(f, array->name, "has another size");
-        if (!array || array->count != tensor->rows * tensor->cols) {
+        if (!vj_fixture_expect_count(f, array, tensor->rows * tensor->cols)) {
             complete = false;
             continue;
         }
@@ -79,13 +78,15 @@ static vj_status check_all(vj_fixture *f, vj_backend *be)
         !vj_fixture_ints(f, "/", "tokens", &tokens, 1) || !vj_fixture_ints(f, "/", "dim", &D, 1) ||
         !vj_fixture_ints(f, "/", "heads", &heads, 1) || !vj_fixture_ints(f, "/", "classes", &classes, 1))
         return VJ_OK;
-    if (features->count != (int64_t)batch * tokens * D || labels->count != batch)
-        return vj_raise(VJ_ERR_FORMAT, "%s: inputs are not [batch, tokens, dim] and [batch]", f->path);
+    if (!vj_fixture_expect(f, features, 3, (const int64_t[]){batch, tokens, D}) ||
+        !vj_fixture_expect(f, labels, 1, (const int64_t[]){batch}))
+        return VJ_OK;
     const float *x = vj_fixture_floats(f, features);
     const int32_t *label = vj_fixture_int32s(f, labels);
     for (int b = 0; b < batch; b++)
         if (label[b] < 0 || label[b] >= classes)
-            return vj_raise(VJ_ERR_FORMAT, "%s: label %d of %d classes", f->path, label[b], classes);
+            return vj_raise(VJ_ERR_FORMAT, "%s: inputs/labels: found %d, expected 0 to %d", f->path, label[b],
+                            classes - 1);
     float *normalised = vj_fixture_take(f, features->count * (int64_t)sizeof *normalised);
     vj_probe_normalise(be, normalised, x, (int64_t)batch * tokens, D);
 
