@@ -107,7 +107,8 @@ vj_status vj_split_write(const char *path, const vj_split_samples *samples, cons
                          double share, uint64_t seed)
 {
     vj_file file;
-    VJ_TRY(vj_file_begin_anew(&file, path));
+    /* not anew: the parts of a campaign write the same splits, maybe at the same time */
+    VJ_TRY(vj_file_begin_text(&file, path));
     fprintf(file.stream, "# %.17g %" PRIu64 " %016" PRIx64 "\n", share, seed, vj_split_digest(samples, chosen, n));
     for (int64_t i = 0; i < n; i++) fprintf(file.stream, "%lld\n", (long long)id_of(samples, chosen[i]));
     return vj_file_commit(&file);

@@ -33,7 +33,7 @@ awk -F, 'NR == 1 || $2 >= 16 { print $1 "," (NR == 1 ? "scene" : $2 % 2) }' vide
 sed -n '/^```sh$/,/^```$/{/^```/!p}' "$source_dir/docs/cluster.md" >commands.sh
 [ "$(grep -c '^submit\|^    submit' commands.sh)" -eq 6 ] || fail "the page has other commands than this test knows: $(cat commands.sh)"
 touch before
-timeout 900 bash -eu commands.sh >page.log 2>&1 || fail "the page's commands: $(tail -n 30 page.log; tail -n 30 campaign/*/*.log campaign/*.jobs/*.log)"
+timeout 900 bash -eu commands.sh >page.log 2>&1 || fail "the page's commands: $(tail -n 30 page.log; tail -n 30 campaign/*/jobs/*.log campaign/*.jobs/*.log)"
 cd campaign
 grep -q '^| scene | average | 100 % ' ../page.log || fail "no table: $(cat ../page.log)"
 grep -q '^run: complete, 40 steps' ../page.log || fail "the pretraining is not complete: $(cat ../page.log)"

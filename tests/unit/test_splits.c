@@ -77,6 +77,20 @@ static void a_file_comes_back(void **state)
     }
 }
 
+/* The parts of a campaign write the same splits at the same time: none may remove what another is writing. */
+static void two_writers_do_not_meet(void **state)
+{
+    (void)state;
+    int64_t chosen[N], n;
+    vj_file other;
+    assert_int_equal(vj_split_choose(chosen, &n, VJ_SPLIT_CLASS, labels, N, 3, 0, 5.0, 9), VJ_OK);
+    vj_split_path(path, folder, "task", VJ_SPLIT_CLASS, 5.0, 9);
+    assert_int_equal(vj_file_begin_text(&other, path), VJ_OK);
+    assert_int_equal(vj_split_write(path, &samples, chosen, n, 5.0, 9), VJ_OK);
+    assert_int_equal(vj_file_commit(&other), VJ_OK);
+    unlink(path);
+}
+
 /* Read a file of this text as the split of 5 % with seed 9; `why` gets the message. */
 static vj_status read_text(const char *text, int64_t *n, char *why, size_t bytes)
 {
@@ -143,10 +157,8 @@ static void another_store_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FRESH(uniform_takes_a_share_of_all),
-        FRESH(a_file_comes_back),
-        FRESH(wrong_files_are_refused),
-        FRESH(another_store_is_refused),
+        FRESH(uniform_takes_a_share_of_all), FRESH(a_file_comes_back),        FRESH(two_writers_do_not_meet),
+        FRESH(wrong_files_are_refused),      FRESH(another_store_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

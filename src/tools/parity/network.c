@@ -3,9 +3,10 @@
 
 #include <string.h>
 
+/* A file without ln_eps has the eps of the networks that are trained here. */
 static bool read_shape(vj_fixture *f, vj_shape *s, int *batch, int *masks)
 {
-    double ratio, eps;
+    double ratio, eps = VJ_SHAPE_EPS;
     if (!vj_fixture_ints(f, "/", "frames", &s->frames, 1) || !vj_fixture_ints(f, "/", "height", &s->height, 1) ||
         !vj_fixture_ints(f, "/", "width", &s->width_px, 1) || !vj_fixture_ints(f, "/", "channels", &s->channels, 1) ||
         !vj_fixture_ints(f, "/", "tubelet", &s->tubelet, 1) || !vj_fixture_ints(f, "/", "patch", &s->patch, 1) ||
@@ -16,7 +17,8 @@ static bool read_shape(vj_fixture *f, vj_shape *s, int *batch, int *masks)
         !vj_fixture_ints(f, "/", "pred_heads", &s->predictor_heads, 1) ||
         !vj_fixture_ints(f, "/", "mask_tokens", &s->mask_tokens, 1) ||
         !vj_fixture_ints(f, "/", "uniform_power", &s->uniform_power, 1) ||
-        !vj_fixture_numbers(f, "/", "mlp_ratio", &ratio, 1) || !vj_fixture_numbers(f, "/", "ln_eps", &eps, 1) ||
+        !vj_fixture_numbers(f, "/", "mlp_ratio", &ratio, 1) ||
+        (vj_fixture_has_attribute(f, "/", "ln_eps") && !vj_fixture_numbers(f, "/", "ln_eps", &eps, 1)) ||
         !vj_fixture_ints(f, "/", "batch", batch, 1) || !vj_fixture_ints(f, "/", "masks", masks, 1))
         return false;
     s->eps = (float)eps;
