@@ -72,16 +72,8 @@ train 3 tensor cuda --set parallel.tensor=3 --set train.precision=fp32
 follows tensor cpu-fp32 1e-6 1e-4
 
 # Killed in the middle, and started again.
-for _ in 1 2 3; do
-    rm -rf killed
-    run 2 "$bin/vjepa-pretrain" "$tiny" "${few[@]}" "${bits[@]}" --set run.dir="$PWD/killed" --set train.backend=cuda >killed.log 2>&1 &
-    job=$!
-    until [ -e killed/step_00000002.h5 ] || ! kill -0 $job 2>/dev/null; do sleep 0.02; done
-    pkill -9 -f "vjepa-pretrain .*run.dir=$PWD/killed" || true
-    wait $job || true
-    [ -e killed/complete ] || [ ! -e killed/step_00000002.h5 ] || break
-done
-[ ! -e killed/complete ] || fail "the run was not killed in the middle"
+killed_at "rename /step_ 2" run 2 "$bin/vjepa-pretrain" "$tiny" "${few[@]}" "${bits[@]}" --set run.dir=killed --set train.backend=cuda
+compgen -G 'killed/step_*.h5' >/dev/null && [ ! -e killed/complete ] || fail "the run was not killed in the middle"
 train 2 killed cuda "${bits[@]}"
 same one killed
 

@@ -36,7 +36,6 @@ same none
 
 # A file system that fails for a while is waited for: the bits are the same and no clip is replaced. A failure that lasts ends the
 # run and is named.
-shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
 with_fault() { # DIR FAULT [ARGS]
     code=0
     timeout 300 mpirun -n 2 -x LD_PRELOAD="$shim" -x VJ_FAULT="$2" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$1" \

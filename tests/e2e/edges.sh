@@ -3,8 +3,6 @@
 # node.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
-export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
 make_store train.clips 40
 
 wait_for() { # FILE PID: until it is there, or the process has ended
@@ -44,8 +42,8 @@ wait $first || code=$?
 grep -q "lease is not this job's any more" taken.log || fail "the lost lease is not said: $(cat taken.log)"
 
 # A lease that cannot be created.
-refused 1 'full/lease cannot be created, by which a job .*(make room there, or choose another folder): No space left' \
-    run 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 open /lease 1 ENOSPC+" "$bin/vjepa-pretrain" "$tiny" --set run.dir=full
+VJ_FAULT="0 open /lease 1 ENOSPC+" \
+    refused 1 'full/lease cannot be created, by which a job .*(make room there, or choose another folder): No space left' pretrain 1 full
 
 # Two jobs on one store.
 mkdir -p half.clips
@@ -90,7 +88,7 @@ for async in false true; do
 done
 
 # If the disk reports an error while it is waited for, the checkpoint is not published either.
-run 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 wait .part 1 EIO" "$bin/vjepa-pretrain" "$tiny" --set run.dir=waited --set checkpoint.every=5 \
+VJ_FAULT="0 wait .part 1 EIO" run 1 "$bin/vjepa-pretrain" "$tiny" --set run.dir=waited --set checkpoint.every=5 \
     --set train.stop_after=6 >waited.log 2>&1 || fail "an error of the disk ends the run: $(cat waited.log)"
 grep -q '^fault: ' waited.log && grep -q 'write .*step_00000005.h5.*part to disk: Input/output error' waited.log &&
     grep -q 'the checkpoint of step 5 was not written' waited.log && [ ! -e waited/step_00000005.h5 ] ||

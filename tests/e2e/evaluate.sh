@@ -34,18 +34,11 @@ cmp -s one/heads.csv three/heads.csv && cmp -s one/results.json three/results.js
 evaluate 2 one >again.log
 grep -q 'one is complete' again.log || fail "a complete evaluation was done again: $(cat again.log)"
 
-# It is killed twice, at any point, and then continued on another number of ranks.
+# It is killed twice, when a checkpoint gets its name, and then continued on another number of ranks.
 for ranks in 2 1; do
     rm -f killed/evaluation-before.h5
-    evaluate "$ranks" killed --set evaluate.batch=2 >killed.log 2>&1 &
-    job=$!
-    for _ in $(seq 500); do
-        [ -e killed/evaluation-before.h5 ] && break
-        sleep 0.01
-    done
-    pkill -9 -f "vjepa-evaluate .*--out $scratch/killed " || true
-    wait "$job" || true
-    [ ! -e killed/complete ] || fail "the evaluation was not killed in the middle"
+    killed_at "rename /evaluation.h5 2" evaluate "$ranks" killed --set evaluate.batch=2
+    [[ -e killed/evaluation-before.h5 && ! -e killed/complete ]] || fail "the evaluation was not killed in the middle"
 done
 cp -r killed damaged
 touch killed/{results.csv,heads.csv,predictions.h5}.0123abcd.part # as a job leaves that is killed at its end

@@ -40,9 +40,7 @@ evaluate 1 one "${train[@]}" --keep-probes >one.log 2>&1
 grep -q 'chosen\|in brackets' one.log || fail "no sweep: $(cat one.log)"
 
 # Slow data are reported.
-shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
-export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
-run 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 read val.clips/shard 1 slow+" "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --validation val.clips \
+VJ_FAULT="0 read val.clips/shard 1 slow+" run 1 "$bin/vjepa-evaluate" "$tiny" "${encoders[@]}" --validation val.clips \
     --probe one/probes --out slow --set data.threads=1 >slow.log 2>&1 || fail "slow clips: $(cat slow.log)"
 grep -Eq 'clips were waited for during [0-9]+ % of the time, more than 2 %' slow.log || fail "no word of slow clips: $(cat slow.log)"
 
@@ -60,15 +58,8 @@ same one stopped
 
 # It is killed and continued.
 cp -r one killed && rm killed/complete killed/predictions.h5
-evaluate 2 killed "${train[@]}" --set evaluate.batch=1 >killed.log 2>&1 &
-job=$!
-for _ in $(seq 1000); do
-    [ -e killed/measured-validation.h5 ] && break
-    sleep 0.01
-done
-pkill -9 -f "vjepa-evaluate .*--out $scratch/killed " || true
-wait "$job" || true
-[ ! -e killed/complete ] || fail "measuring was not killed in the middle: $(cat killed.log)"
+killed_at "rename /measured-validation 2" evaluate 2 killed "${train[@]}" --set evaluate.batch=1
+[[ -e killed/measured-validation.h5 && ! -e killed/complete ]] || fail "measuring was not killed in the middle: $(cat killed.log)"
 evaluate 1 killed "${train[@]}" >killed.log 2>&1
 grep -q 'validation samples were measured before' killed.log || fail "after a kill it began anew: $(cat killed.log)"
 same one killed

@@ -58,15 +58,8 @@ attributes = h5py.File('late/evaluation.h5', 'r+').attrs
 lines = attributes['evaluation'].decode().split('\n')
 attributes['evaluation'] = numpy.bytes_('\n'.join(line for line in lines if not line.startswith('evaluate.average: ')))
 PYTHON
-evaluate 2 late --set probe.features=stored:9 --set evaluate.batch=1 >late.log 2>&1 &
-job=$!
-for _ in $(seq 1000); do
-    [ -e late/evaluation-before.h5 ] && break
-    sleep 0.01
-done
-pkill -9 -f "vjepa-evaluate .*--out $scratch/late " || true
-wait "$job" || true
-[[ ! -e late/complete && -e late/features ]] || fail "it was not killed in the middle"
+killed_at "rename /evaluation.h5 2" evaluate 2 late --set probe.features=stored:9 --set evaluate.batch=1
+[[ ! -e late/complete && -e late/features ]] || fail "it was not killed in the middle: $(cat killed.log)"
 evaluate 1 late --set probe.features=stored:9 >late.log
 grep -q 'going on from' late.log && ! grep -q 'are stored in' late.log || fail "encoded again: $(cat late.log)"
 same kept late

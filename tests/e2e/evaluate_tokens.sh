@@ -27,14 +27,7 @@ evaluate 2 alone --set 'probe.pooling=[tokens2]' --set 'probe.labels=[50]' >alon
 same_heads one alone
 
 # It is killed in the middle of an epoch and continued on more ranks.
-evaluate 2 killed --set "$kinds" --set evaluate.batch=1 >killed.log 2>&1 &
-job=$!
-for _ in $(seq 1000); do
-    [ -e killed/evaluation-before.h5 ] && break
-    sleep 0.01
-done
-pkill -9 -f "vjepa-evaluate .*--out $scratch/killed " || true
-wait "$job" || true
+killed_at "rename /evaluation.h5 2" evaluate 2 killed --set "$kinds" --set evaluate.batch=1
 [[ -e killed/evaluation.h5 && ! -e killed/complete ]] || fail "the evaluation was not killed in the middle: $(cat killed.log)"
 evaluate 3 killed --set "$kinds" >killed.log
 grep -q 'going on from' killed.log || fail "it began anew: $(cat killed.log)"

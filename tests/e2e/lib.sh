@@ -13,10 +13,15 @@ failures=0
 mkdir -m 1777 .mpi
 export OMPI_MCA_orte_tmpdir_base=$scratch/.mpi
 
+shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
+
+# Run a command on this many ranks. With VJ_FAULT set, a rank has this fault (tests/faults/shim.c).
 run() { # RANKS COMMAND...
-    local ranks=$1
+    local ranks=$1 preload=()
     shift
-    OMPI_MCA_orte_tmpdir_base=$scratch/.mpi/$BASHPID timeout 600 mpirun -n "$ranks" "$@"
+    [ -z "${VJ_FAULT:-}" ] || preload=(-x LD_PRELOAD="$shim" -x VJ_FAULT)
+    OMPI_MCA_orte_tmpdir_base=$scratch/.mpi/$BASHPID timeout 600 mpirun -n "$ranks" "${preload[@]}" "$@"
 }
 
 pretrain() { # RANKS DIR [ARGS]
@@ -25,19 +30,17 @@ pretrain() { # RANKS DIR [ARGS]
     run "$ranks" "$bin/vjepa-pretrain" "$tiny" --set run.dir="$dir" "$@"
 }
 
-# Start a run and kill it with -9 in the middle; the strict backend is slow enough for that. DIR is an absolute path, which no
-# other process has in its command line.
+# Run a command that is killed with -9 when its first rank makes the K-th call of a kind on a path with TEXT.
+killed_at() { # "CALL TEXT K" COMMAND...
+    if VJ_FAULT="0 $1 kill" "${@:2}" >killed.log 2>&1 || ! grep -aq '^fault: ' killed.log; then
+        fail "not killed at $1: $(cat killed.log)"
+    fi
+}
+
+# A run that is killed when its second, third or fourth checkpoint gets its name.
 pretrain_killed() { # RANKS DIR [ARGS]
-    local dir=$2 job
-    pretrain "$@" --set train.backend=strict >killed.log 2>&1 &
-    job=$!
-    for _ in $(seq 3000); do
-        [ -e "$dir/step_00000005.h5" ] && break
-        sleep 0.01
-    done
-    pkill -9 -f "vjepa-pretrain .*run.dir=$dir" || true
-    wait "$job" || true
-    compgen -G "$dir/step_*.h5" >/dev/null && [ ! -e "$dir/complete" ] || fail "the run was not killed in the middle: $(cat killed.log)"
+    killed_at "rename /step_ $((RANDOM % 3 + 2))" pretrain "$@"
+    compgen -G "$2/step_*.h5" >/dev/null && [ ! -e "$2/complete" ] || fail "the run was not killed in the middle: $(cat killed.log)"
 }
 
 # Check that a command ends with this exit code and prints these words; its output stays in refused.log. After wrong settings the

@@ -4,8 +4,6 @@
 # number them differently are joined by name.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
-export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
 
 "$tools/make_videos" videos 6
 mkdir -p tree/{bee,ant,bat,.git,__MACOSX}

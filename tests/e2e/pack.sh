@@ -3,8 +3,6 @@
 # a million files do not need more memory, and that the shipped mixture of published lists can be planned.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
-export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
 RANDOM=${VJEPA_SEED:-1}
 
 "$tools/make_videos" videos 170

@@ -6,8 +6,6 @@
 . "$(dirname "$0")/lib.sh"
 type -P ffmpeg >/dev/null || { echo "skipped: ffmpeg, which makes the videos, is not installed"; exit 77; }
 count=${1:-16} first_seed=${2:-1}
-shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
-export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
 # Killed processes leave files only in this folder and in $scratch.
 segments=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo "$scratch")/vjepa-pack.XXXXXX")
 export OMPI_MCA_btl_vader_backing_directory=$segments

@@ -3,7 +3,6 @@
 # later each time it is read (tests/faults/clock.c) a few clips take minutes on any machine. On a usual clock nothing more is said.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the clock is loaded before the sanitizer
 make_store train.clips 12
 make_store val.clips 8 1000
 slow=(-x "LD_PRELOAD=$tools/libclock_shim.so")

@@ -4,8 +4,6 @@
 # of an undisturbed packing.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-shim=${VJEPA_SHIM:-$tools/libfault_shim.so}
-export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # the shim is loaded before the sanitizer
 
 "$tools/make_videos" videos 60
 cp videos/list.csv list.csv
@@ -82,15 +80,15 @@ same kept.clips "tried again afterwards"
 film=$(cd videos && find . -name '*.*' -type f ! -name '*.csv' | sort | sed -n 7p)
 film=${film#./}
 code=0
-run 2 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 open $film 1 EIO" "$bin/vjepa-pack" pack.yaml --set pack.store=once.clips \
+VJ_FAULT="0 open $film 1 EIO" run 2 "$bin/vjepa-pack" pack.yaml --set pack.store=once.clips \
     --set pack.max_refused=0 >pack.log 2>&1 || code=$?
 [ "$code" -eq 0 ] || fail "EIO once: $(cat pack.log)"
 same once.clips "EIO once"
-run 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 open $film 1 EIO+" "$bin/vjepa-pack" pack.yaml --set pack.store=always.clips \
+VJ_FAULT="0 open $film 1 EIO+" run 1 "$bin/vjepa-pack" pack.yaml --set pack.store=always.clips \
     >pack.log 2>&1 || fail "EIO always: $(cat pack.log)"
 [ "$(grep -c ',unreadable,"Input/output error"' always.clips/ledger.csv)" -eq 1 ] || fail "EIO always: $(grep "$film" always.clips/ledger.csv)"
 code=0
-run 1 -x LD_PRELOAD="$shim" -x VJ_FAULT="0 open $film 1 EIO+" "$bin/vjepa-pack" pack.yaml --set pack.store=never.clips \
+VJ_FAULT="0 open $film 1 EIO+" run 1 "$bin/vjepa-pack" pack.yaml --set pack.store=never.clips \
     --set pack.max_refused=0 >pack.log 2>&1 || code=$?
 [ "$code" -eq 1 ] && grep -q "$film (unreadable: Input/output error)" pack.log || fail "EIO with max_refused=0: exit $code: $(cat pack.log)"
 finish

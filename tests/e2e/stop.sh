@@ -4,7 +4,6 @@
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
 make_store train.clips 40
-export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0 # for the fault shim
 long=(--set train.epochs=300 --set train.backend=strict --set log.print_every=0 --set checkpoint.every=0)
 
 start() { # RANKS DIR [ARGS...]: in the background; its output in DIR.log
@@ -121,7 +120,7 @@ pretrain later "${low[@]}" >later.log
 grep -q 'resuming from later/step_00000013' later.log || fail "later did not resume"
 same_as_back later
 # Rank 0, which reads for all, opens step 10 under its final name three times to publish it, and a fourth time to return to it.
-run 2 -x LD_PRELOAD="$tools/libfault_shim.so" -x VJ_FAULT='0 open step_00000010.h5$ 4 kill' \
+VJ_FAULT='0 open step_00000010.h5$ 4 kill' run 2 \
     "$bin/vjepa-pretrain" "$tiny" --set run.dir=midst "${low[@]}" >midst.log 2>&1 && fail "midst was not killed"
 grep -q '^fault: ' midst.log && grep -q '^step 12 is bad' midst.log || fail "no fault came, or before the roll-back: $(cat midst.log)"
 pretrain midst "${low[@]}" >midst.log
