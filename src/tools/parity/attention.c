@@ -81,13 +81,19 @@ static void compare_gradients(vj_fixture *f, const attention *a, const char *gro
     }
 }
 
-static bool fits(const vj_values *const input[3], const vj_values *output, const vj_values *output_gradient)
+static bool fits(vj_fixture *f, const vj_values *const input[3], const vj_values *output,
+                 const vj_values *output_gradient)
 {
-    const vj_values *q = input[0], *k = input[1], *v = input[2];
-    if (q->ndim != 4 || k->ndim != 4 || v->ndim != 4 || q->count == 0 || k->count == 0) return false;
-    for (int i = 0; i < 4; i++)
-        if (k->dim[i] != v->dim[i] || (i != 2 && k->dim[i] != q->dim[i])) return false;
-    return output->count == q->count && output_gradient->count == q->count;
+    const vj_values *q = input[0], *k = input[1];
+    if (!q || !k) return false;
+    for (int i = 0; i < 2; i++)
+        if (input[i]->ndim != 4 || input[i]->count == 0) {
+            vj_fixture_fail(f, input[i]->name, "found another shape, expected [clips, heads, tokens, head width]");
+            return false;
+        }
+    return vj_fixture_expect(f, k, 4, (const int64_t[]){q->dim[0], q->dim[1], k->dim[2], q->dim[3]}) &&
+           vj_fixture_expect(f, input[2], 4, k->dim) && vj_fixture_expect_count(f, output, q->count) &&
+           vj_fixture_expect_count(f, output_gradient, q->count);
 }
 
 void vj_parity_attention(vj_fixture *f, const char *group)
@@ -96,11 +102,7 @@ void vj_parity_attention(vj_fixture *f, const char *group)
                                  vj_fixture_array(f, "%s/v", group)};
     const vj_values *output = vj_fixture_array(f, "%s/output", group);
     const vj_values *output_gradient = vj_fixture_array(f, "%s/output_gradient", group);
-    if (!input[0] || !input[1] || !input[2] || !output || !output_gradient) return;
-    if (!fits(input, output, output_gradient)) {
-        vj_fixture_fail(f, group, "q, k, v are not [clips, heads, tokens, head width]");
-        return;
-    }
+    if (!fits(f, input, output, output_gradient)) return;
     const int64_t *dim = input[0]->dim, keys = input[1]->dim[2], pieces = (dim[2] + keys - 1) / keys;
     const attention a = {.B = dim[0],
                          .heads = dim[1],

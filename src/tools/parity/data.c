@@ -47,7 +47,7 @@ static void check_crop(vj_fixture *f, const vj_values *frames, const char *name)
         return;
     const int T = (int)frames->dim[0], height = (int)frames->dim[1], width = (int)frames->dim[2];
     if (box[0] < 0 || box[1] < 0 || box[0] + box[2] > height || box[1] + box[3] > width) {
-        vj_fixture_fail(f, want->name, "its box leaves the frame");
+        vj_fixture_fail(f, want->name, "found a box that leaves the frame, expected one inside it");
         return;
     }
     const int64_t count = (int64_t)3 * T * size * size;
@@ -66,7 +66,7 @@ vj_status vj_parity_data(vj_fixture *f)
     const vj_values *frames = vj_fixture_array(f, "augment/frames");
     if (!frames) return VJ_OK;
     if (frames->ndim != 4 || frames->dim[3] != 3) {
-        vj_fixture_fail(f, frames->name, "not [T, H, W, 3]");
+        vj_fixture_fail(f, frames->name, "found another shape, expected [T, H, W, 3]");
         return VJ_OK;
     }
     for (int i = 0; i < crops.count; i++)

@@ -145,20 +145,22 @@ static vj_status check_all(vj_fixture *f, vj_backend *be)
     bool complete;
     VJ_TRY(read_inputs(f, be, &in, &complete));
     if (!complete) return VJ_OK;
+    enum { MAX_DEPTH = 1024 };
     const vj_names variants = vj_fixture_children(f, "weights");
     for (int i = 0; i < variants.count; i++) {
         groups g;
-        int depth;
+        double number;
         snprintf(g.weights, sizeof g.weights, "weights/%.150s", variants.name[i]);
         snprintf(g.results, sizeof g.results, "f64/%.150s", variants.name[i]);
-        if (!vj_fixture_ints(f, g.weights, "depth", &depth, 1)) continue; /* counted */
+        if (!vj_fixture_number_within(f, g.weights, "depth", &number, 1, MAX_DEPTH)) continue; /* counted */
+        const int depth = (int)number;
         if (strncmp(variants.name[i], "query", 5) == 0) {
             VJ_TRY(check_query(f, be, &in, &g, depth, 0));
             VJ_TRY(check_query(f, be, &in, &g, depth, 1));
         } else if (strncmp(variants.name[i], "tokens", 6) == 0) {
             VJ_TRY(check_tokens(f, be, &in, &g, depth));
         } else {
-            vj_fixture_fail(f, g.weights, "is neither query<n> nor tokens<n>");
+            vj_fixture_fail(f, g.weights, "found this name, expected query<n> or tokens<n>");
         }
     }
     return VJ_OK;

@@ -90,7 +90,7 @@ vj_names vj_fixture_children(vj_fixture *f, const char *group)
     }
     H5E_END_TRY
     if (status < 0) {
-        vj_fixture_fail(f, group, "missing group");
+        vj_fixture_fail(f, group, "found nothing of this name, expected a group");
         return names;
     }
     names.name = vj_fixture_take(f, (int64_t)info.nlinks * VJ_FIXTURE_NAME);
@@ -181,6 +181,18 @@ bool vj_fixture_numbers(vj_fixture *f, const char *object, const char *name, dou
     snprintf(reason, sizeof reason, "found %s, expected an attribute of %d %s",
              vj_fixture_has_attribute(f, object, name) ? "another size or type" : "nothing of this name", count,
              count == 1 ? "number" : "numbers");
+    vj_fixture_fail(f, label, reason);
+    return false;
+}
+
+bool vj_fixture_number_within(vj_fixture *f, const char *object, const char *name, double *value, double least,
+                              double most)
+{
+    if (!vj_fixture_numbers(f, object, name, value, 1)) return false;
+    if (*value >= least && *value <= most) return true;
+    char label[2 * VJ_FIXTURE_NAME], reason[VJ_FIXTURE_NAME];
+    snprintf(label, sizeof label, "%s@%s", object, name);
+    snprintf(reason, sizeof reason, "found %g, expected %g to %g", *value, least, most);
     vj_fixture_fail(f, label, reason);
     return false;
 }

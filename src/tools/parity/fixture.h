@@ -60,6 +60,10 @@ bool vj_fixture_text(const vj_fixture *f, const char *name, char text[VJ_FIXTURE
 bool vj_fixture_numbers(vj_fixture *f, const char *object, const char *name, double *values, int count);
 bool vj_fixture_ints(vj_fixture *f, const char *object, const char *name, int *values, int count);
 
+/** Read an attribute of one number of `least` to `most`. False if it is missing or another, which is counted. */
+bool vj_fixture_number_within(vj_fixture *f, const char *object, const char *name, double *value, double least,
+                              double most);
+
 /* The names in a group, in order. */
 typedef struct {
     int count;

@@ -183,7 +183,7 @@ static void compare_moments(vj_fixture *f, const moments *got, const vj_values *
 {
     if (!want) return;
     if (want->count != 3) {
-        vj_fixture_fail(f, want->name, "not [mean, standard deviation, standard error]");
+        vj_fixture_fail(f, want->name, "found another shape, expected [mean, standard deviation, standard error]");
         return;
     }
     const double n = (double)got->count, mean = got->sum / n;
@@ -201,7 +201,7 @@ static void compare_cells(vj_fixture *f, const moments *cells, int tokens, int64
 {
     if (!want) return;
     if (want->count != tokens) {
-        vj_fixture_fail(f, want->name, "not one number a cell");
+        vj_fixture_fail(f, want->name, "found another number of values, expected one a cell");
         return;
     }
     double worst = 0;
@@ -239,7 +239,7 @@ static vj_status check_statistics(vj_fixture *f, const char *name)
     vj_grid grid;
     int batch, batches;
     if (!published_settings(name, settings)) {
-        vj_fixture_fail(f, group, "neither short_range nor long_range");
+        vj_fixture_fail(f, group, "found this name, expected short_range or long_range");
         return VJ_OK;
     }
     if (!read_grid(f, group, &grid) || !vj_fixture_ints(f, group, "batch", &batch, 1) ||

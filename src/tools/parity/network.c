@@ -199,5 +199,5 @@ void vj_parity_network_compare(const vj_parity_network *n, vj_fixture *f, const 
             compare_key_bias(f, got, want, qkv_bias.absolute);
     }
     const vj_names names = vj_fixture_children(f, group);
-    if (names.count > known) vj_fixture_fail(f, group, "holds tensors that the network has not");
+    if (names.count > known) vj_fixture_fail(f, group, "found tensors that the network has not, expected only its own");
 }

@@ -24,7 +24,7 @@ static bool read_operation(vj_fixture *f, operation *op, const char *group, cons
                       .output_gradient = vj_fixture_array(f, "%s/output_gradient", group)};
     if (!op->x || !op->output || !op->output_gradient) return false;
     if (op->x->ndim < 1 || op->x->count == 0) {
-        vj_fixture_fail(f, op->x->name, "empty");
+        vj_fixture_fail(f, op->x->name, "found nothing in it, expected [..., width]");
         return false;
     }
     op->count = op->x->count;
@@ -51,7 +51,7 @@ static void compare_operand(vj_fixture *f, const operation *op, const char *data
 static void check_gelu(vj_fixture *f, const char *group)
 {
     operation op;
-    if (!read_operation(f, &op, group, "x")) return;
+    if (!read_operation(f, &op, group, "x") || !vj_fixture_expect_count(f, op.output_gradient, op.count)) return;
     const float *x = vj_fixture_upload(f, op.x), *dy = vj_fixture_upload(f, op.output_gradient);
     float *y = vj_fixture_device(f, op.count), *dx = vj_fixture_device(f, op.count);
     vj_gelu_forward(f->be, y, x, op.count);
@@ -66,6 +66,9 @@ static void check_affine(vj_fixture *f, const char *group)
     const vj_values *w = vj_fixture_array(f, "%s/w", group), *b = vj_fixture_array(f, "%s/b", group);
     if (!read_operation(f, &op, group, "x") || !w || !b) return;
     const int N = (int)b->count, K = op.D;
+    if (!vj_fixture_expect(f, w, 2, (const int64_t[]){N, K}) ||
+        !vj_fixture_expect_count(f, op.output_gradient, op.rows * N))
+        return;
     const float *weight = vj_fixture_upload(f, w), *bias = vj_fixture_upload(f, b);
     const vj_array x = vj_fixture_upload_operand(f, vj_fixture_floats(f, op.x), op.count);
     const vj_array dy = vj_fixture_upload_operand(f, vj_fixture_floats(f, op.output_gradient), op.rows * N);
@@ -86,10 +89,12 @@ static void check_norm(vj_fixture *f, const char *group, bool plain)
 {
     operation op;
     double eps;
-    if (!read_operation(f, &op, group, "x") || !vj_fixture_numbers(f, group, "eps", &eps, 1)) return;
+    if (!read_operation(f, &op, group, "x") || !vj_fixture_expect_count(f, op.output_gradient, op.count) ||
+        !vj_fixture_number_within(f, group, "eps", &eps, 0, 1))
+        return;
     const vj_values *w = plain ? NULL : vj_fixture_array(f, "%s/w", group);
     const vj_values *b = plain ? NULL : vj_fixture_array(f, "%s/b", group);
-    if (!plain && (!w || !b)) return;
+    if (!plain && (!vj_fixture_expect_count(f, w, op.D) || !vj_fixture_expect_count(f, b, op.D))) return;
     const float *x = vj_fixture_upload(f, op.x), *dy = vj_fixture_upload(f, op.output_gradient);
     const float *weight = w ? vj_fixture_upload(f, w) : NULL, *bias = b ? vj_fixture_upload(f, b) : NULL;
     float *y = vj_fixture_device(f, op.count), *dx = vj_fixture_device(f, op.count);
@@ -113,7 +118,9 @@ static void check_loss(vj_fixture *f, const char *group, double exponent)
 {
     operation op;
     const vj_values *h = vj_fixture_array(f, "%s/h", group);
-    if (!read_operation(f, &op, group, "z") || !h) return;
+    if (!read_operation(f, &op, group, "z") || !vj_fixture_expect_count(f, h, op.count) ||
+        !vj_fixture_expect_count(f, op.output_gradient, 1))
+        return;
     const double scale = op.output_gradient->value[0];
     int32_t *row = vj_fixture_take(f, op.rows * (int64_t)sizeof *row);
     int32_t *mask = vj_fixture_take(f, op.rows * (int64_t)sizeof *mask);
@@ -136,9 +143,9 @@ static void check_loss(vj_fixture *f, const char *group, double exponent)
 static void check_spread(vj_fixture *f, const char *group)
 {
     operation op;
-    if (!read_operation(f, &op, group, "z")) return;
+    if (!read_operation(f, &op, group, "z") || !vj_fixture_expect_count(f, op.output_gradient, 1)) return;
     if (op.x->ndim != 3) {
-        vj_fixture_fail(f, op.x->name, "not [clips, tokens, width]");
+        vj_fixture_fail(f, op.x->name, "found another number of dimensions, expected [clips, tokens, width]");
         return;
     }
     const int64_t clips = op.x->dim[0], tokens = op.x->dim[1];
@@ -180,7 +187,7 @@ vj_status vj_parity_ops(vj_fixture *f)
         else if (strncmp(group, "attention", 9) == 0)
             vj_parity_attention(f, group);
         else
-            vj_fixture_fail(f, group, "an operation that is not known here");
+            vj_fixture_fail(f, group, "found an operation of this name, expected one that this release knows");
     }
     return vj_sync(f->be);
 }

@@ -16,7 +16,7 @@ static const vj_values *read_picture(vj_fixture *f, const char *name)
 {
     const vj_values *array = vj_fixture_array(f, "%s", name);
     if (array && array->ndim == 3 && array->dim[2] == 3 && array->count > 0) return array;
-    if (array) vj_fixture_fail(f, name, "not [H, W, 3]");
+    if (array) vj_fixture_fail(f, name, "found another shape, expected [H, W, 3]");
     return NULL;
 }
 
@@ -51,7 +51,9 @@ static void check_op(const pictures *p, const char *name)
     const vj_values *want = read_picture(p->f, path);
     if (!want || !vj_fixture_numbers(p->f, path, "argument", &argument, 1)) return;
     if (op < 0 || want->dim[0] != p->height || want->dim[1] != p->width) {
-        vj_fixture_fail(p->f, path, op < 0 ? "an unknown operation" : "has another size than the picture");
+        vj_fixture_fail(p->f, path,
+                        op < 0 ? "found an operation of this name, expected one of RandAugment's"
+                               : "found another size, expected that of inputs/image");
         return;
     }
     uint8_t *got = vj_fixture_take(p->f, want->count);
@@ -69,13 +71,15 @@ static void check_resize(const pictures *p, const char *group, const char *name)
     const bool bicubic = strncmp(name, "bicubic", 7) == 0;
     if (!want) return;
     if (!bicubic && strncmp(name, "bilinear", 8) != 0) {
-        vj_fixture_fail(p->f, path, "an unknown filter");
+        vj_fixture_fail(p->f, path, "found a filter of this name, expected bicubic or bilinear");
         return;
     }
     if (strcmp(group, "crop_resize") == 0 && !vj_fixture_ints(p->f, path, "crop_x0_y0_x1_y1", crop, 4)) return;
     if (crop[0] < 0 || crop[1] < 0 || crop[2] > p->width || crop[3] > p->height || crop[0] >= crop[2] ||
         crop[1] >= crop[3]) {
-        vj_fixture_fail(p->f, path, "its crop leaves the picture");
+        vj_fixture_fail(
+            p->f, path,
+            "found a crop that is not in the picture, expected 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height");
         return;
     }
     const int height = (int)want->dim[0], width = (int)want->dim[1];

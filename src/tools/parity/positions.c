@@ -36,7 +36,7 @@ static void check_video(vj_fixture *f, const char *group)
         for (int64_t r = 0; r < rows->count; r++) {
             const int64_t row = (int64_t)rows->value[r];
             if (row < 0 || row >= vj_grid_tokens(grid)) {
-                vj_fixture_fail(f, rows->name, "a row outside the table");
+                vj_fixture_fail(f, rows->name, "found the number of a row outside the table, expected one inside");
                 return;
             }
             memcpy(got + r * D, table + row * D, (size_t)D * sizeof *got);
