@@ -3,7 +3,9 @@
 # checkpoints are kept, and exported encoders.
 # shellcheck source=tests/e2e/lib.sh
 . "$(dirname "$0")/lib.sh"
-trap 'for disk in disk room; do ! mountpoint -q "$scratch/$disk" || umount "$scratch/$disk"; done; rm -rf "$scratch"' EXIT
+clean_up() {
+    for disk in disk room; do ! mountpoint -q "$scratch/$disk" || umount "$scratch/$disk"; done
+}
 make_store train.clips 40
 same() { # DIR WHAT
     "$bin/vjepa-inspect" --compare "whole/step_00000024.h5" "$1/step_00000024.h5" >compare.log || fail "$2: $(tail -n 3 compare.log)"

@@ -117,7 +117,7 @@ grep -q 'features of 2 copies take' dry.log && [ ! -e x ] || fail "a dry run: $(
 # If there is no room, nothing is begun.
 mkdir small
 if mount -t tmpfs -o size=1m tmpfs small 2>/dev/null; then
-    trap 'umount "$scratch/small"; rm -rf "$scratch"' EXIT
+    clean_up() { umount "$scratch/small"; }
     refused 2 'small/x/features needs 2.1 MiB, .* are free: fewer copies' evaluate 2 small/x --set probe.features=stored:9
     [[ -z $(files small/x) ]] || fail "left: $(files small/x)"
 else

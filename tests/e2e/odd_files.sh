@@ -16,7 +16,7 @@ while True:
     with s.accept()[0], open('callers', 'a') as f: f.write('a call\n')
 PY
 listener=$!
-trap 'kill $listener; rm -rf "$scratch"' EXIT
+clean_up() { kill $listener; }
 for _ in $(seq 100); do [ -s port ] || sleep 0.1; done
 port=$(<port)
 : >callers

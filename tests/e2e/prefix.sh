@@ -6,7 +6,7 @@
 prefix="$scratch/read only 'prefix' ü" work=$scratch/work
 build=$(cd "$bin/.." && pwd)
 mkdir "$work"
-trap 'chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
+clean_up() { chmod -R u+w "$scratch"; }
 cmake --install "$build" --prefix "$prefix" >/dev/null
 chmod -R a-w,a+rX "$prefix"
 "$tools/make_videos" "$work/videos" 24

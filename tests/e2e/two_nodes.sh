@@ -14,15 +14,15 @@ node_processes() { # NODE: all with its host name
     done
 }
 
-stop_nodes() {
+clean_up() { # stop the nodes
     local node pids
+    cd "$scratch"
     for node in "${nodes[@]}"; do
         [ -s "$node.pid" ] || continue
         mapfile -t pids < <(node_processes "$node")
         ((${#pids[@]} == 0)) || kill -9 "${pids[@]}" 2>/dev/null || true
     done
 }
-trap 'cd "$scratch"; stop_nodes; rm -rf "$scratch"' EXIT
 
 start_nodes() {
     local i node

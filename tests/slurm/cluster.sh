@@ -33,7 +33,7 @@ kill_node() { # NODE: all its processes, at once
     kill -9 "${pids[@]}" 2>/dev/null || true
 }
 
-stop_cluster() {
+clean_up() { # stop the cluster
     local node daemon pid
     for daemon in slurmctld munged; do
         pid=$(cat "$cluster/run/$daemon.pid" 2>/dev/null) && kill -9 "$pid" 2>/dev/null || true
@@ -43,7 +43,6 @@ stop_cluster() {
     done
 }
 all_nodes=()
-trap 'cd /; stop_cluster; rm -rf "$scratch"' EXIT
 trap 'exit 1' INT TERM
 
 # Find a range of ports that are not in use.
