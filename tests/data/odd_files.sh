@@ -80,6 +80,8 @@ enc fps1000.mp4 -frames:v 90 -vf scale=320:240,settb=1/1000,setpts=N -r 1000 "${
 ff -ss 0.5 -i ok.mp4 -c copy editlist.mp4
 ff -i ok.mp4 -c copy -movflags frag_keyframe+empty_moov frag.mp4
 ff -i ok.mp4 -c copy -output_ts_offset 10 late.mkv
+ff -i ok.mp4 -c copy half_places.avi # every second place for a frame is empty
+enc dropped.avi -vf "scale=320:240,select='not(eq(mod(n,10),3))'" -frames:v 81 -fps_mode passthrough -enc_time_base 1/30 -c:v mpeg4
 small raw_es.h264 "${x264[@]}" -f h264
 small bframes.mp4 -c:v libx264 -bf 3 -g 30 -pix_fmt yuv420p
 small one_frame.mp4 -frames:v 1 "${x264[@]}"

@@ -62,6 +62,8 @@ fps1000.mp4,ok,,320x240,90
 editlist.mp4,ok,,320x240,75
 frag.mp4,ok,,320x240,90
 late.mkv,ok,,320x240,90
+half_places.avi,ok,,320x240,90
+dropped.avi,ok,,320x240,81
 raw_es.h264,ok,,320x240,90
 bframes.mp4,ok,,320x240,90
 one_frame.mp4,short,,320x240,1

@@ -80,6 +80,24 @@ static vj_video_verdict open_decoder(vj_video *v, const AVStream *stream)
     return VJ_VIDEO_OK;
 }
 
+/*
+ * Return how many packets the file's header promises; 0: it does not say. In MP4 an edit list may leave out frames, and
+ * in AVI the header counts places, of which those without a packet show the frame before once more: FFmpeg's index has
+ * the packets. An AVI that was cut off has lost its index, which follows the frames; what FFmpeg indexed while it
+ * looked at the beginning does not come near the end.
+ */
+static int64_t promised_packets(const AVFormatContext *format, AVStream *stream)
+{
+    enum { NEAR = 8 };
+    const char *container = format->iformat->name;
+    const int indexed = avformat_index_get_entries_count(stream);
+    const AVIndexEntry *last = avformat_index_get_entry(stream, indexed - 1);
+    const int whole =
+        strstr(container, "mp4") || (strcmp(container, "avi") == 0 && last &&
+                                     last->timestamp >= stream->nb_frames - stream->nb_frames / NEAR - NEAR);
+    return whole && stream->nb_frames > indexed ? indexed : stream->nb_frames;
+}
+
 static void describe(vj_video *v, AVFormatContext *format, AVStream *stream)
 {
     vj_video_info *info = &v->info;
@@ -92,9 +110,7 @@ static void describe(vj_video *v, AVFormatContext *format, AVStream *stream)
     AVRational rate = av_guess_frame_rate(format, stream, NULL);
     v->nominal_fps = rate.num > 0 && rate.den > 0 ? av_q2d(rate) : 25;
     v->tick_s = av_q2d(stream->time_base);
-    /* In MP4 an edit list may leave out frames of the file; FFmpeg's index has only the others. */
-    const int indexed = avformat_index_get_entries_count(stream);
-    v->promised = strstr(format->iformat->name, "mp4") && stream->nb_frames > indexed ? indexed : stream->nb_frames;
+    v->promised = promised_packets(format, stream);
 }
 
 /* Choose the stream and open its decoder. */
