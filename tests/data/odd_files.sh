@@ -107,6 +107,8 @@ enc two_streams.mkv -frames:v 90 -filter_complex '[0:v]split[p][q];[p]scale=320:
 
 # ---------------------------------------------------------------------------------------------- pixel formats and codecs
 small gray.mp4 -pix_fmt gray -c:v libx264
+small stream.mjpeg -c:v mjpeg -f mjpeg
+small views.jpg -frames:v 2 -c:v mjpeg -f mjpeg # a photo and a preview of it, as some cameras store
 small fullrange.mov -pix_fmt yuvj420p -c:v mjpeg
 small bt709.mp4 "${x264[@]}" -colorspace bt709 -color_primaries bt709 -color_trc bt709
 small tenbit_h264.mp4 -pix_fmt yuv420p10le -c:v libx264

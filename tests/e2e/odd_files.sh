@@ -77,6 +77,8 @@ huge_8k.mp4,too_large,,,
 res_change.ts,short,,320x240,60
 two_streams.mkv,ok,,320x240,90
 gray.mp4,ok,,320x240,90
+stream.mjpeg,ok,,320x240,90
+views.jpg,ok,,320x240,1
 fullrange.mov,ok,,320x240,90
 bt709.mp4,ok,,320x240,90
 tenbit_h264.mp4,ok,,320x240,90

@@ -29,7 +29,7 @@ compare real 112 . $(ls "$videos")
 bash "$source_dir/tests/data/odd_files.sh" odd "$videos/cockatoo.mp4" >made.log 2>&1 || { cat made.log; exit 1; }
 compare forms 112 . odd/{vfr.mp4,fps1000.mp4,editlist.mp4,frag.mp4,late.mkv,half_places.avi,dropped.avi,raw_es.h264,bframes.mp4,one_frame.mp4} \
     odd/{short_9.mp4,interlaced.mpg,rotated90.mp4,odd_dims.mp4,sar43.mp4,tiny_8x6.mp4,res_change.ts,two_streams.mkv} \
-    odd/{gray.mp4,fullrange.mov,bt709.mp4,tenbit_h264.mp4,tenbit_vp9.webm,hevc.mp4,vp8.webm,mpeg4.avi,msmpeg4.wmv,flv.flv} \
+    odd/{gray.mp4,stream.mjpeg,views.jpg,fullrange.mov,bt709.mp4,tenbit_h264.mp4,tenbit_vp9.webm,hevc.mp4,vp8.webm,mpeg4.avi,msmpeg4.wmv,flv.flv} \
     odd/{theora.ogv,lossless_ffv1.mkv,av1.mkv,anim.gif,prores.mov,dv.avi,alpha_qtrle.mov,alpha_vp9.webm} \
     odd/{photo.png,photo.jpg,photo_alpha.png,photo_16bit.png,huge_8k.mp4}
 
