@@ -28,8 +28,8 @@ const vj_setting vj_settings[] = {
      0},
 
     {"pack.lists", VJ_SET_TEXTS, AT(pack.lists), "", "[]",
-     "media lists: lines \"path label\", CSV (commas, tabs, ...) with a header path,LABEL,..., JSON, or folders; one "
-     "dataset, lists",
+     "media lists: lines \"path\" or \"path label\", CSV (commas, tabs, ...) with a header path,LABEL,..., JSON, or "
+     "folders; one dataset, lists",
      0},
     {"pack.datasets", VJ_SET_DATASETS, AT(pack.dataset), "", "[]", "instead of pack.lists: datasets, a list of maps",
      0},

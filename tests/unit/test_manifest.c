@@ -141,6 +141,25 @@ static void test_separators(void **state)
     assert_int_equal(got.labels[0][0], INT32_MAX);
 }
 
+/* Check lines of paths without labels, as find and ls write them; the first line tells that there are none. */
+static void test_paths_alone(void **state)
+{
+    (void)state;
+    assert_int_equal(parse(VJ_LIST_AUTO, "\n./a b.mp4\nc.mp4 \r\nd 7\n"), VJ_OK);
+    assert_int_equal(got.count, 3);
+    expect_path(0, "./a b.mp4");
+    expect_path(1, "c.mp4");
+    expect_path(2, "d 7");
+    assert_int_equal(names.label_count, 0);
+    assert_int_equal(parse(VJ_LIST_AUTO, "a.mp4 1\nb.mp4\n"), VJ_ERR_FORMAT);
+    assert_int_equal(parse(VJ_LIST_AUTO, "\x7f"
+                                         "ELF\x02.\x01\n"),
+                     VJ_ERR_FORMAT);
+    assert_int_equal(parse(VJ_LIST_AUTO, "a.mp4 1\n"), VJ_OK);
+    assert_int_equal(more((vj_dataset_settings){.format = 0}, "b.mp4\n", 6), VJ_ERR_FORMAT);
+    assert_int_equal(more((vj_dataset_settings){.name = "e"}, "b.mp4\n", 6), VJ_OK);
+}
+
 /* Check words as classes, which are numbered in the order of their names over all lists; -1 stands for no class. */
 static void test_words(void **state)
 {
@@ -495,8 +514,8 @@ static void test_mistakes(void **state)
         {VJ_LIST_AUTO, "path,start\nx,-3\n"},                            /* */
         {VJ_LIST_AUTO, "path,start\nx,soon\n"},                          /* */
         {VJ_LIST_AUTO, "path,dataset\nx,a=b\n"},                         /* not a name */
-        {VJ_LIST_AUTO, "x.mp4\n"},                                       /* the plain form needs a label */
-        {VJ_LIST_AUTO, "x.mp4 cat.x\n"},                                 /* */
+        {VJ_LIST_AUTO, "x.mp4 1\ny.mp4\n"},                              /* the first line has a label, so all must */
+        {VJ_LIST_AUTO, "x.mp4 1\ny.mp4 cat.x\n"},                        /* no word, but a path */
         {VJ_LIST_CSV, "x.mp4 1\n"},                                      /* no column path */
         {VJ_LIST_KINETICS, "youtube_id,label\nx,y\n"},                   /* no times */
         {VJ_LIST_KINETICS, "youtube_id,time_start,time_end\nx,,3\n"},    /* */
@@ -663,7 +682,7 @@ int main(void)
         cmocka_unit_test(test_label_files), cmocka_unit_test(test_coco),        cmocka_unit_test(test_places205),
         cmocka_unit_test(test_howto100m),   cmocka_unit_test(test_mistakes),    cmocka_unit_test(test_message),
         cmocka_unit_test(test_long),        cmocka_unit_test(test_ids),         cmocka_unit_test(test_escape),
-        cmocka_unit_test(test_separators),  cmocka_unit_test(test_words),
+        cmocka_unit_test(test_separators),  cmocka_unit_test(test_paths_alone), cmocka_unit_test(test_words),
     };
     return cmocka_run_group_tests(tests, set_up_folder, tear_down_folder);
 }

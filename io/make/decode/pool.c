@@ -75,7 +75,7 @@ int vj_decoders_process(const vj_decoders *d, int number)
 static vj_status find_program(vj_decoders *d)
 {
     const char *named = getenv("VJEPA_DECODE");
-    if (named) {
+    if (named && *named) {
         if (strlen(named) >= sizeof d->program) return vj_raise(VJ_ERR_USAGE, "VJEPA_DECODE is too long a path");
         strcpy(d->program, named);
     } else {

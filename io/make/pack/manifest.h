@@ -4,7 +4,8 @@
  * depends only on the lists. tables.c reads lists of lines and CSV, objects.c those in JSON, walk.c folders;
  * label_file.c reads files of class names.
  *
- *   plain      lines "path label", divided at the last tab, blank, comma or semicolon
+ *   plain      lines "path label", divided at the last tab, blank, comma or semicolon; or lines "path", if the first
+ *              line has no label
  *   csv        RFC 4180 with a header: path, LABEL ... (whole numbers, -1: none); optional: dataset, start, end, id.
  *              The first line shows what separates the fields: commas, semicolons, tabs or blanks. Blanks around a
  *              field are ignored

@@ -48,43 +48,61 @@ static vj_status refuse_header(const vj_text *text, int64_t number, const char *
                           shown);
 }
 
-static vj_status plain_line(vj_listing *l, const vj_text *text, int64_t number, char *line, int64_t length, int label)
+enum { NO_LABEL = -1, UNKNOWN_YET = -2 }; /* in place of a label's index */
+
+/* The first line tells whether the lines have labels. */
+static vj_status begin_plain(vj_listing *l, const vj_text *text, int64_t number, char *line, int *label)
 {
-    while (length > 0 && strchr(" \t", line[length - 1])) line[--length] = '\0';
-    if (length == 0) return VJ_OK;
-    if (l->count == 0) VJ_TRY(refuse_header(text, number, line));
-    char *value = find_label(line);
-    if (!value)
+    VJ_TRY(refuse_header(text, number, line));
+    if (!find_label(line)) {
+        if (!vj_printable(line))
+            return vj_text_refuse(text, number,
+                                  "found bytes that are no text, expected lines \"path\" or \"path label\", or a first "
+                                  "line path,LABEL,... (CSV)");
+        *label = NO_LABEL;
+        return vj_listing_labels(l, text, number, 0);
+    }
+    VJ_TRY(vj_listing_label(l, text, number, l->label_name, label));
+    VJ_TRY(vj_listing_labels(l, text, number, 1U << *label));
+    return vj_listing_fix_classes(l, *label);
+}
+
+static vj_status plain_line(vj_listing *l, const vj_text *text, int64_t number, char *line, int label)
+{
+    char *value = label == NO_LABEL ? NULL : find_label(line);
+    if (value) {
+        char *end = value - 1;
+        while (end > line && strchr(" \t", end[-1])) end--;
+        if (end > line && strchr(",;", end[-1]) && strchr(" \t", value[-1])) end--; /* "path, label" */
+        while (end > line && strchr(" \t", end[-1])) end--;
+        *end = '\0';
+    } else if (label != NO_LABEL) {
         return vj_text_refuse(
             text, number,
-            "\"%.200s\": expected \"path label\", or a first line path,LABEL,... (CSV; \"path\" where "
-            "there are no labels)",
+            "found no label in \"%.200s\", expected \"path label\" as in the first line, or lines that "
+            "are all without a label",
             line);
-    char *end = value - 1;
-    while (end > line && strchr(" \t", end[-1])) end--;
-    if (end > line && strchr(",;", end[-1]) && strchr(" \t", value[-1])) end--; /* "path, label" */
-    while (end > line && strchr(" \t", end[-1])) end--;
-    *end = '\0';
+    }
     vj_text_unquote(line);
     vj_listing_begin(l);
-    VJ_TRY(vj_listing_set_label(l, text, number, label, l->names->label_names[label], value, 1));
+    if (value) VJ_TRY(vj_listing_set_label(l, text, number, label, l->names->label_names[label], value, 1));
     return vj_listing_add(l, text, number, line, NULL);
 }
 
 vj_status vj_listing_plain(vj_listing *l, vj_text *text)
 {
-    int label;
+    int label = UNKNOWN_YET;
     int64_t length = 0;
-    VJ_TRY(vj_listing_label(l, text, 1, l->label_name, &label));
-    VJ_TRY(vj_listing_labels(l, text, 1, 1U << label));
-    VJ_TRY(vj_listing_fix_classes(l, label));
     char *line = malloc(VJ_RECORD_BYTES);
     vj_status status = line ? VJ_OK : vj_raise(VJ_ERR_MEMORY, "no memory to read %s", text->name);
     while (status == VJ_OK) {
         int64_t number = text->line;
         status = vj_text_line(text, line, &length);
         if (status != VJ_OK || length < 0) break;
-        status = plain_line(l, text, number, line, length, label);
+        while (length > 0 && strchr(" \t", line[length - 1])) line[--length] = '\0';
+        if (length == 0) continue;
+        if (label == UNKNOWN_YET) status = begin_plain(l, text, number, line, &label);
+        if (status == VJ_OK) status = plain_line(l, text, number, line, label);
     }
     free(line);
     return status;
