@@ -63,7 +63,7 @@ static void signals(void **state)
     }
 }
 
-/* Return whether a run of this age stops. The limit is 1000 s, of which one percent is kept back. */
+/* Return whether a run of this age stops. The limit is 100000 s, of which one percent is kept back. */
 static int stops_at(double age_s)
 {
     stop.began_s = vj_now() - age_s;
@@ -75,27 +75,27 @@ static void time_for_two_steps_and_checkpoints_is_kept(void **state)
 {
     (void)state;
     assert_false(stops_at(1e9));
-    config.run.max_hours = 1000.0 / 3600.0;
+    config.run.max_hours = 1e5 / 3600;
     assert_int_equal(vj_stop_limit(&stop, &config), VJ_OK);
-    assert_false(stops_at(989));
-    vj_stop_record_step(&stop, 100);
-    vj_stop_record_step(&stop, 20); /* the longest step counts */
-    assert_false(stops_at(789));
-    vj_stop_expect_checkpoint(&stop, 150e8);
-    assert_false(stops_at(489));
-    vj_stop_record_checkpoint(&stop, 50); /* from now on a measured time replaces the guess */
-    assert_false(stops_at(689));
-    assert_true(stops_at(691));
+    assert_false(stops_at(98900));
+    vj_stop_record_step(&stop, 10000);
+    vj_stop_record_step(&stop, 2000); /* the longest step counts */
+    assert_false(stops_at(78900));
+    vj_stop_expect_checkpoint(&stop, 150e10);
+    assert_false(stops_at(48900));
+    vj_stop_record_checkpoint(&stop, 5000); /* from now on a measured time replaces the guess */
+    assert_false(stops_at(68900));
+    assert_true(stops_at(69100));
 }
 
 static void guess_of_a_checkpoint(void **state)
 {
     (void)state;
-    config.run.max_hours = 1000.0 / 3600.0;
+    config.run.max_hours = 1e5 / 3600;
     assert_int_equal(vj_stop_limit(&stop, &config), VJ_OK);
-    vj_stop_expect_checkpoint(&stop, 150e8); /* which takes 150 s at 100 MB/s */
-    assert_false(stops_at(689));
-    assert_true(stops_at(691));
+    vj_stop_expect_checkpoint(&stop, 150e10); /* which takes 15000 s at 100 MB/s */
+    assert_false(stops_at(68900));
+    assert_true(stops_at(69100));
 }
 
 /* Set the time limit in the environment of a job with these times of its end; "": not set. */

@@ -91,8 +91,8 @@ static void a_hang_is_ended(void **state)
     (void)state;
     char path[64], line[256] = "";
     const double begin = vj_now();
-    assert_int_equal(end_of(start(2, 1, 30)), VJ_EXIT_HUNG);
-    assert_true(vj_now() - begin < 10); /* 0.4 s of progress, the limit, and 2.1 s for answers */
+    assert_int_equal(end_of(start(2, 1, 600)), VJ_EXIT_HUNG);
+    assert_true(vj_now() - begin < 500); /* not when the hang ends by itself */
     snprintf(path, sizeof path, "%s/watchdog.txt", folder);
     FILE *f = fopen(path, "r");
     assert_non_null(f);
