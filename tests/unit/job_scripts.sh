@@ -62,6 +62,7 @@ printf 'scheduler=slurm\nwalltime=1day\nlauncher=(srun)\n' >wrong.sh
 refused "walltime is '1day'" ./wrong.sh pretrain "$config"
 printf 'scheduler=slurm\nwalltime=1:00:00\n' >wrong.sh
 refused 'launcher is empty' ./wrong.sh pretrain "$config"
+refused 'parts divides the steps probe and evaluate, not pretrain' --parts 3 epyc pretrain "$config"
 
 # --help prints the whole comment on top of a script, to its last line.
 for script in submit status calibrate quickstart.sh setup.sh fetch_demo_media.sh; do
@@ -74,18 +75,21 @@ bash "$jobs/setup.sh" debug 2>refused.log || code=$?
 
 # status of a run that was never in a job, and of no run.
 mkdir run
-printf 'step,loss,effective_rank,clips_per_s,step_s\n1,0.9,12.5,10,2\n2,0.8,,12,4\n' >run/metrics.csv
+printf 'step,loss,effective_rank,clips_per_s,step_s\n1,0.9,12.5,10,2\n2,0.812345678,,12,4\n' >run/metrics.csv
 printf 'train:\n  epochs: 2\n  steps_per_epoch: 10\n  stop_after: 0\n' >run/config.yaml
 touch run/step_00000002.h5
 printf '%s\n' time,event,step,ranks,host,code,why '2026-11-29T10:15:02Z,stop,2,1,n0,"vjepa 0.1.0","a signal"' >run/history.csv
 "$jobs/status" run >status.log
 grep -qx 'run: step 2 of 20 (10 %), 54 s left' status.log || fail "status: $(cat status.log)"
-grep -qx '  loss 0.8, effective rank 12.5 (step 1), 11 clips/s, 3 s a step' status.log || fail "status: $(cat status.log)"
+grep -qx '  loss 0.8123, effective rank 12.5 (step 1), 11 clips/s, 3 s a step' status.log || fail "status: $(cat status.log)"
 grep -q '^  checkpoint of step 2, [0-9]* s old' status.log || fail "status: $(cat status.log)"
 grep -q 'no job is at work: submit again' status.log || fail "status: $(cat status.log)"
 grep -qx '  last stopped: 2026-11-29T10:15:02Z, step 2: a signal' status.log || fail "status: $(cat status.log)"
 "$jobs/status" --wait run >/dev/null && fail "a run without a job is complete"
 code=0
-"$jobs/status" nowhere 2>/dev/null || code=$?
+mkdir table
+"$jobs/status" nowhere table run >status.log 2>&1 || code=$?
 [ "$code" -eq 2 ] || fail "status of no run ended with $code"
+grep -q 'there is no nowhere$' status.log && grep -q 'table is no run, and was not written by a job' status.log &&
+    grep -q '^run: step 2 of 20' status.log || fail "status of three: $(cat status.log)"
 echo "all checks passed"
