@@ -115,6 +115,7 @@ static vj_program program = {
         "    | motion | ridge   | 50 %   | 30 / 24                      | 79.2 (11.8) |\n"
         "    ...",
     .sections = sections,
+    .dry_run = true,
     .config_optional = true,
     .options = options,
     .min_files = 0,

@@ -10,6 +10,7 @@
 
 #include "bench/report.h"
 #include "parallel/parallel.h"
+#include "parallel/room.h"
 #include "spectrum/knn_plan.h"
 #include "spectrum/output.h"
 #include "spectrum/parts.h"

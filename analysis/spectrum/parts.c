@@ -8,6 +8,7 @@
 
 #include "base/number.h"
 #include "parallel/parallel.h"
+#include "parallel/room.h"
 
 void vj_sum_many(MPI_Comm comm, double *values, int64_t count)
 {
@@ -17,27 +18,6 @@ void vj_sum_many(MPI_Comm comm, double *values, int64_t count)
 }
 
 /* ------------------------------------------------------------------------------------------------ memory */
-
-static int64_t available_bytes(void)
-{
-    char line[128];
-    long long kib = -1;
-    FILE *file = fopen("/proc/meminfo", "r");
-    if (!file) return INT64_MAX;
-    while (kib < 0 && fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %lld kB", &kib) != 1) kib = -1;
-    (void)fclose(file); /* only read */
-    return kib < 0 ? INT64_MAX : kib * 1024;
-}
-
-int64_t vj_rank_memory(MPI_Comm comm)
-{
-    const vj_place place = vj_place_of(comm);
-    int64_t bytes = available_bytes();
-    if (bytes < INT64_MAX) bytes /= place.local_size;
-    MPI_Allreduce(MPI_IN_PLACE, &bytes, 1, MPI_INT64_T, MPI_MIN, comm);
-    return bytes;
-}
 
 vj_status vj_check_memory(MPI_Comm comm, int64_t bytes, const char *what, const char *advice)
 {

@@ -11,13 +11,6 @@
 void vj_sum_many(MPI_Comm comm, double *values, int64_t count);
 
 /**
- * Return the bytes that each rank can still allocate: the memory that the system reports as available on a node,
- * divided by the ranks of the node; the smallest of all nodes, on all ranks. INT64_MAX if the system does not report
- * it. Collective.
- */
-int64_t vj_rank_memory(MPI_Comm comm);
-
-/**
  * Fail with VJ_ERR_USAGE if a rank needs more bytes than its node has for it. `what` and `advice` are parts of the
  * message: "N MiB a rank are needed for WHAT, and its node has M MiB a rank: ADVICE". Collective, agreed.
  */

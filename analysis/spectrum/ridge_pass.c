@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "parallel/parallel.h"
+#include "parallel/room.h"
 #include "spectrum/ridge.h"
 
 /* A regression, and the subset and representation that it is for. */

@@ -77,7 +77,8 @@ static const char *wanted(const vj_setting *row, char text[256])
 static const char *shown(const yaml_node_t *node, char text[80])
 {
     if (node->type == YAML_SCALAR_NODE)
-        snprintf(text, 80, "'%.60s'", (const char *)node->data.scalar.value);
+        snprintf(text, 80, "%s'%.50s'", node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE ? "" : "the quoted text ",
+                 (const char *)node->data.scalar.value);
     else
         snprintf(text, 80, "%s", node->type == YAML_MAPPING_NODE ? "a map" : "a list");
     return text;
@@ -379,14 +380,26 @@ static vj_status key_unknown(const reader *r, int line, const char *key)
 
 static vj_status section_unknown(const reader *r, int line, const char *section)
 {
-    char list[1024] = "";
+    enum { SECTIONS = 32, NAME = 32 };
+    char list[1024] = "", names[SECTIONS][NAME];
     size_t used = 0;
+    int count = 0;
+    vj_guess guess;
+    if (vj_setting_find(section))
+        return refuse(r, line, section,
+                      "unknown section; a setting stands below its section, as in {%.*s: {%s: VALUE}}",
+                      (int)strcspn(section, "."), section, strchr(section, '.') + 1);
+    vj_guess_init(&guess, section);
     for (int i = 0; i < vj_settings_count; i++) {
         const char *key = vj_settings[i].key;
         size_t length = strcspn(key, ".") + 1;
-        if (i == 0 || strncmp(vj_settings[i - 1].key, key, length) != 0)
-            used += (size_t)snprintf(list + used, sizeof list - used, "%s%.*s", used ? ", " : "", (int)length - 1, key);
+        if (i > 0 && strncmp(vj_settings[i - 1].key, key, length) == 0) continue;
+        VJ_ASSERT(count < SECTIONS && length <= NAME);
+        snprintf(names[count], NAME, "%.*s", (int)length - 1, key);
+        vj_guess_consider(&guess, names[count]);
+        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", names[count++]);
     }
+    if (guess.best) return refuse(r, line, section, "unknown section; did you mean %s?", guess.best);
     return refuse(r, line, section, "unknown section; there are %s", list);
 }
 

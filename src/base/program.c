@@ -37,18 +37,24 @@ typedef struct {
     int file_count;
 } command_line;
 
-/* The options that all programs share; those marked need a configuration. */
+/* The options that programs share; see is_offered(). */
 enum { HELP, VERSION, SET, PRINT_CONFIG, DRY_RUN, SHARED_COUNT };
 static const struct {
     const char *name, *value, *help;
-    bool config_only;
 } shared[SHARED_COUNT] = {
-    [HELP] = {"--help", NULL, "print this and stop", false},
-    [VERSION] = {"--version", NULL, "print the release, commit and versions of libraries and stop", false},
-    [SET] = {"--set", "SECTION.KEY=VALUE", "change a setting; may be repeated, the last one counts", true},
-    [PRINT_CONFIG] = {"--print-config", NULL, "print the configuration as it will be used and stop", true},
-    [DRY_RUN] = {"--dry-run", NULL, "check everything, write nothing", true},
+    [HELP] = {"--help", NULL, "print this and stop"},
+    [VERSION] = {"--version", NULL, "print the release, commit and versions of libraries and stop"},
+    [SET] = {"--set", "SECTION.KEY=VALUE", "change a setting; may be repeated, the last one counts"},
+    [PRINT_CONFIG] = {"--print-config", NULL, "print the configuration as it will be used and stop"},
+    [DRY_RUN] = {"--dry-run", NULL, "check everything, write nothing"},
 };
+
+/* Return whether a program has a shared option: some need a configuration. */
+static bool is_offered(const vj_program *program, int which)
+{
+    if (which == SET || which == PRINT_CONFIG) return program->sections != NULL;
+    return which != DRY_RUN || program->dry_run;
+}
 
 /* ------------------------------------------------------------------------------------------------ texts */
 
@@ -99,7 +105,7 @@ static void print_help(const vj_program *program)
     printf("\nOptions:\n");
     for (const vj_option *o = program->options; o && o->name; o++) print_option(o->name, o->value, o->help);
     for (int i = 0; i < SHARED_COUNT; i++)
-        if (program->sections || !shared[i].config_only) print_option(shared[i].name, shared[i].value, shared[i].help);
+        if (is_offered(program, i)) print_option(shared[i].name, shared[i].value, shared[i].help);
     if (program->sections) {
         printf("\nSettings that it reads, with their defaults (the file may hold those of other programs too):\n");
         vj_config_help(stdout, program->sections);
@@ -128,7 +134,7 @@ static outcome wrong_option(const command_line *line, int rank, const char *give
     vj_guess_init(&guess, given);
     for (const vj_option *o = line->program->options; o && o->name; o++) vj_guess_consider(&guess, o->name);
     for (int i = 0; i < SHARED_COUNT; i++)
-        if (line->program->sections || !shared[i].config_only) vj_guess_consider(&guess, shared[i].name);
+        if (is_offered(line->program, i)) vj_guess_consider(&guess, shared[i].name);
     if (guess.best) return wrong(line, rank, "unknown option %s; did you mean %s?", given, guess.best);
     return wrong(line, rank, "unknown option %s", given);
 }
@@ -186,8 +192,7 @@ static outcome parse_option(command_line *line, int rank, int argc, char **argv,
     snprintf(name, sizeof name, "%.*s", (int)length, argv[*at]);
     while (own && own->name && strcmp(own->name, name) != 0) own++;
     if (own && !own->name) own = NULL;
-    while (which < SHARED_COUNT &&
-           (strcmp(shared[which].name, name) != 0 || (shared[which].config_only && !line->program->sections)))
+    while (which < SHARED_COUNT && (strcmp(shared[which].name, name) != 0 || !is_offered(line->program, which)))
         which++;
     if (!own && which == SHARED_COUNT) return wrong_option(line, rank, name);
 
@@ -495,6 +500,7 @@ int vj_program_end(vj_run *run, vj_status status, int exit_code_when_ok)
     const bool many = run->size > VJ_SPEAK_AT_ONCE;
     bool same_setting = false;
     if (status == VJ_OK && many) vj_fold(run->comm);
+    if (status == VJ_OK && run->dry_run) vj_log("dry run: all was checked, nothing was written");
     if ((status == VJ_ERR_USAGE || (status != VJ_OK && many)) && all_fail(run, status, &same_setting) && same_setting) {
         status = VJ_OK;
         exit_code_when_ok = VJ_EXIT_USAGE;

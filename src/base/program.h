@@ -29,6 +29,7 @@ typedef struct {
     const char *const *commands; /* allowed first arguments, NULL-terminated; NULL: the program has no commands */
     bool config_optional; /* with sections: the first further argument is the configuration file only if its name ends
                              in .yaml; otherwise the settings keep their defaults */
+    bool dry_run;         /* it has --dry-run; without, the option is unknown */
     bool without_mpi;     /* never start MPI: the program also runs on login nodes, where MPI may not start */
     int min_files, max_files; /* number of further arguments; with sections the first is the configuration file */
 } vj_program;

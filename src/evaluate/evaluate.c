@@ -338,19 +338,27 @@ static vj_status work_on_files(vj_evaluation *e, int *stop)
     return measure(e, stop);
 }
 
-static vj_status work_on_heads(vj_evaluation *e, int *stop)
+/* Load the checkpoint if there is one, and log how far it is. Collective. */
+static vj_status resume(vj_evaluation *e, bool *complete)
 {
     bool found;
     VJ_TRY(vj_eval_restore(e, &found));
-    if (found && is_complete(e)) {
+    *complete = found && is_complete(e);
+    if (*complete)
         vj_log("evaluate: %s is complete; to measure again, remove the file complete", e->dir);
-        return vj_agree(e->comm, e->rank == 0 ? vj_eval_store_remove(e) : VJ_OK);
-    }
-    if (found && e->stream.epoch < e->epochs)
+    else if (found && e->stream.epoch < e->epochs)
         vj_log("evaluate: going on from %s in epoch %lld of %lld", e->dir, (long long)e->stream.epoch + 1,
                (long long)e->epochs);
     else if (found)
         vj_log("evaluate: going on from %s, whose probes are trained", e->dir);
+    return VJ_OK;
+}
+
+static vj_status work_on_heads(vj_evaluation *e, int *stop)
+{
+    bool complete;
+    VJ_TRY(resume(e, &complete));
+    if (complete) return vj_agree(e->comm, e->rank == 0 ? vj_eval_store_remove(e) : VJ_OK);
     VJ_TRY(start_keys(e));
     add_history(e, "start", "");
     VJ_TRY(vj_eval_store(e, stop));
@@ -406,6 +414,13 @@ static vj_status do_nothing(vj_evaluation *e)
     return vj_run_folder_complete(e->config, 0, e->comm);
 }
 
+/* In a dry run, on leaders, check that the campaign can go on from its checkpoint. */
+static vj_status look_ahead(vj_evaluation *e)
+{
+    bool complete;
+    return e->request->probes ? VJ_OK : resume(e, &complete);
+}
+
 /* On leaders, run the campaign once everything is open, then dismiss the other ranks of the group. */
 static vj_status lead(vj_evaluation *e, vj_evaluate_outcome *outcome)
 {
@@ -424,7 +439,7 @@ static vj_status run(vj_evaluation *e, MPI_Comm comm, vj_evaluate_outcome *outco
     tell_group(e);
     if (e->encoders.count == 0) return vj_agree(comm, leads ? do_nothing(e) : VJ_OK);
     VJ_TRY(vj_eval_open(e));
-    if (e->request->dry_run) return VJ_OK;
+    if (e->request->dry_run) return vj_agree(comm, leads ? look_ahead(e) : VJ_OK);
     VJ_TRY(vj_agree(comm, leads ? lead(e, outcome) : vj_frozen_follow(&e->frozen)));
     vj_broadcast(outcome, (int64_t)sizeof *outcome, e->layout.tensor);
     return VJ_OK;

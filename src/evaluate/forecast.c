@@ -156,8 +156,10 @@ vj_status vj_eval_forecast(vj_evaluation *e)
     int64_t needed = 0;
     double training = 0.0;
     vj_status status = VJ_OK;
+    const char *more = e->size == 1 ? "" : "s";
     char ranks[64];
-    snprintf(ranks, sizeof ranks, e->tensor ? "%d groups of %d ranks" : "%d ranks", e->size, e->layout.tensor_size);
+    snprintf(ranks, sizeof ranks, e->tensor ? "%d group%s of %d ranks" : "%d rank%s", e->size, more,
+             e->layout.tensor_size);
     for (int64_t i = 0; !e->request->probes && i < e->train.set.count; i++) {
         int s = 0;
         while (s < e->split_count && !e->split[s].member[i]) s++;
@@ -167,15 +169,17 @@ vj_status vj_eval_forecast(vj_evaluation *e)
         vj_log("evaluate: %lld probes from files are measured on %lld samples of %d views, on %s",
                (long long)e->head_count, (long long)e->validation.set.count, vj_eval_test_views(e), ranks);
     else {
-        vj_log(
-            "evaluate: %lld probes (%d tasks, %d poolings, %d shares, %d encoders, %lld seeds, %d of a sweep) on %s, "
-            "%lld epochs",
-            (long long)e->head_count, e->tasks.count, c->probe.pooling.count, c->probe.labels_count, e->encoders.count,
-            (long long)c->probe.seeds, e->sweep, ranks, (long long)e->epochs);
-        vj_log("evaluate: %lld of %lld training samples are encoded in an epoch, and %lld samples of %d views to "
-               "measure; a sample is %d segments, %lld tokens",
+        vj_log("evaluate: %lld probes (tasks %d x poolings %d x shares %d x encoders %d x seeds %lld x heads of a "
+               "sweep %d) "
+               "on %s, %lld epoch%s",
+               (long long)e->head_count, e->tasks.count, c->probe.pooling.count, c->probe.labels_count,
+               e->encoders.count, (long long)c->probe.seeds, e->sweep, ranks, (long long)e->epochs,
+               e->epochs == 1 ? "" : "s");
+        vj_log("evaluate: %lld of %lld training samples are encoded in an epoch, and %lld samples of %d view%s to "
+               "measure; a sample is %d segment%s, %lld tokens",
                (long long)needed, (long long)e->train.set.count, (long long)e->validation.set.count,
-               vj_eval_test_views(e), e->train.set.segments, (long long)e->tokens);
+               vj_eval_test_views(e), vj_eval_test_views(e) == 1 ? "" : "s", e->train.set.segments,
+               e->train.set.segments == 1 ? "" : "s", (long long)e->tokens);
         status = check_operations(e, needed, &training);
     }
     count_sample(e, needed);

@@ -437,7 +437,8 @@ vj_status vj_eval_restore(vj_evaluation *e, bool *found)
             vj_warn("no checkpoint of %s can be read: to begin anew remove " VJ_EVALUATION_FILE
                     " and " VJ_EVALUATION_BEFORE " there",
                     e->dir);
-        if (status == VJ_OK && damaged) status = vj_agree(e->comm, e->rank == 0 ? put_aside(e) : VJ_OK);
+        if (status == VJ_OK && damaged && !e->request->dry_run)
+            status = vj_agree(e->comm, e->rank == 0 ? put_aside(e) : VJ_OK);
     }
     H5E_END_TRY
     return status;

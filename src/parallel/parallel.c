@@ -46,19 +46,18 @@ static int ranks_beside(MPI_Comm node, int size, const cpu_set_t *mine)
     return same;
 }
 
-static int threads_of(MPI_Comm node, int size)
+static int processors_of(MPI_Comm node, int size)
 {
     cpu_set_t mine;
     CPU_ZERO(&mine);
     if (sched_getaffinity(0, sizeof mine, &mine) != 0) CPU_SET(0, &mine); /* more processors than the set can name */
     const int share = CPU_COUNT(&mine) / ranks_beside(node, size, &mine);
-    if (getenv("OMP_NUM_THREADS")) return omp_get_max_threads();
     return share > 1 ? share : 1;
 }
 
 vj_place vj_place_of(MPI_Comm comm)
 {
-    vj_place p = {.nodes = 1, .local_size = 1, .threads = omp_get_max_threads()};
+    vj_place p = {.nodes = 1, .local_size = 1, .threads = omp_get_max_threads(), .processors = omp_get_num_procs()};
     MPI_Comm node;
     int rank, is_first, before = 0;
     if (comm == VJ_ALONE) return p;
@@ -71,7 +70,8 @@ vj_place vj_place_of(MPI_Comm comm)
     MPI_Exscan(&is_first, &before, 1, MPI_INT, MPI_SUM, comm);
     p.node = rank == 0 ? 0 : before; /* MPI leaves rank 0's undefined */
     MPI_Bcast(&p.node, 1, MPI_INT, 0, node);
-    p.threads = threads_of(node, p.local_size);
+    p.processors = processors_of(node, p.local_size);
+    p.threads = getenv("OMP_NUM_THREADS") ? omp_get_max_threads() : p.processors;
     MPI_Comm_free(&node);
     return p;
 }
@@ -107,6 +107,11 @@ void vj_place_log(const vj_place *p, MPI_Comm comm, const char *more)
     MPI_Comm first;
     MPI_Comm_rank(comm, &rank);
     MPI_Comm_size(comm, &size);
+    if (rank == 0 && p->threads > 1 && p->threads > p->processors)
+        vj_warn("OMP_NUM_THREADS gives a rank %d threads, its share of the node is %d processor%s: threads that wait "
+                "for each "
+                "other's processor make it many times slower; leave OMP_NUM_THREADS unset, or set it to %d",
+                p->threads, p->processors, p->processors == 1 ? "" : "s", p->processors);
     if (size == 1) return;
     MPI_Get_processor_name(host, &length);
     snprintf(mine.host, sizeof mine.host, "%.*s", HOST - 1, host);

@@ -40,6 +40,7 @@ typedef struct {
      * not mpirun binds ranks to processors.
      */
     int threads;
+    int processors; /* the share of the node's processors that is this rank's, at least 1 */
 } vj_place;
 
 /** Return the placement of this rank. Accepts VJ_ALONE. Collective. */

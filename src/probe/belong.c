@@ -235,14 +235,23 @@ vj_status vj_belong_check_labels(vj_notes *notes, const char *task, const vj_cli
     return status;
 }
 
+static vj_status refuse_task(const char *task, const vj_feature_side *side)
+{
+    const vj_features_header *h = vj_features_describe(side->samples->store);
+    char names[VJ_MAX_LABELS * (VJ_LABEL_NAME + 2)] = "none";
+    size_t used = 0;
+    for (int l = 0; l < h->label_count; l++)
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", l ? ", " : "", h->label_names[l]);
+    return vj_raise(VJ_ERR_USAGE, "%s has no label '%s' (probe.tasks); it has: %s", side->path, task, names);
+}
+
 vj_status vj_belong_check_task(vj_notes *notes, const char *task, const vj_feature_side *train,
                                const vj_feature_side *validation)
 {
     const vj_samples *a = train->samples, *b = validation->samples;
     const int train_label = vj_samples_label(a, task), label = vj_samples_label(b, task);
-    if (train_label < 0 || label < 0)
-        return vj_raise(VJ_ERR_USAGE, "task '%s' is not among the labels of %s", task,
-                        train_label < 0 ? train->path : validation->path);
+    if (train_label < 0) return refuse_task(task, train);
+    if (label < 0) return refuse_task(task, validation);
     VJ_TRY(match_names(notes, task, train, validation, train_label, label));
     return vj_belong_check_labels(notes, task, &vj_features_describe(a->store)->classes[train_label],
                                   &(vj_label_side){a->labels + train_label * a->count, a->count, train->path},

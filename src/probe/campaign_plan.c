@@ -261,9 +261,9 @@ vj_status vj_campaign_prepare(vj_campaign *c)
     for (int i = 0; c->rank == 0 && i < c->notes->count; i++) vj_warn("%s", c->notes->text[i]);
     VJ_TRY(make_jobs(c));
     VJ_TRY(choose_splits(c));
-    vj_log("probe: %lld probes (%d tasks, %d poolings, %d shares, %d encoders, %lld seeds) on %d ranks",
+    vj_log("probe: %lld probes (tasks %d x poolings %d x shares %d x encoders %d x seeds %lld) on %d rank%s",
            (long long)c->job_count, c->tasks.count, config->probe.pooling.count, config->probe.labels_count,
-           encoder_count, (long long)config->probe.seeds, c->size);
+           encoder_count, (long long)config->probe.seeds, c->size, c->size == 1 ? "" : "s");
     if (c->part) {
         int64_t mine = 0;
         for (int64_t i = 0; i < c->job_count; i++) mine += c->jobs[i].rank >= 0;

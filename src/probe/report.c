@@ -313,9 +313,12 @@ static void print_head(FILE *out, const vj_probe_row **encoder, int n, int basel
     fputc('\n', out);
 }
 
-/* Print the effective rank of each encoder's token features. */
+/* Print the effective rank of each encoder's token features, if it is known: vjepa-embed measures it. */
 static void print_ranks(FILE *out, const vj_probe_row **encoder, int n)
 {
+    int known = 0;
+    for (int e = 0; e < n; e++) known += !isnan(encoder[e]->effective_rank);
+    if (known == 0) return;
     fprintf(out, "\nEffective rank of the token features (of width):");
     for (int e = 0; e < n; e++) {
         fputs(e ? ", " : " ", out);

@@ -30,6 +30,7 @@ static const vj_program program = {
         "  mpirun -n 2 vjepa-embed quickstart.yaml --encoder run/step_00005600.h5 --store val.clips --out val.h5\n"
         "  embed: val.h5: effective rank 17.52 of 96, deviation of the features 0.712",
     .sections = sections,
+    .dry_run = true,
     .options = options,
     .min_files = 1,
     .max_files = 1,

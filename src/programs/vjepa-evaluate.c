@@ -71,6 +71,7 @@ static const vj_program program = {
         "      --set 'probe.labels=[5, 10, 50]' --set probe.seeds=3\n"
         "  | task   | pooling   | labels | clips, training / validation | pretrained | random | ...",
     .sections = sections,
+    .dry_run = true,
     .options = options,
     .min_files = 1,
     .max_files = 1 + VJ_MAX_LIST,

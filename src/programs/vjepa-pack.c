@@ -32,6 +32,7 @@ static const vj_program program = {
         "    lists: 2 clips from 2 files, 2 of them found\n"
         "      ok               2 files",
     .sections = sections,
+    .dry_run = true,
     .min_files = 1,
     .max_files = 1,
 };

@@ -56,6 +56,7 @@ static const vj_program program = {
         "    --set train.batch=2 --set train.microbatch=1 --set mask.group=2 --set train.stop_after=2 \\\n"
         "    --set parallel.zero=1 --set checkpoint.at_end=false --set run.dir=one-step",
     .sections = sections,
+    .dry_run = true,
     .options = options,
     .min_files = 1,
     .max_files = 1,

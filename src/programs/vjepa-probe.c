@@ -51,6 +51,7 @@ static const vj_program program = {
         "  | motion | attentive | 100 %  | 3200 / 2048                  | 80.4 (0.4) [79.4, 81.4] 99.8  | ... | +5.1 "
         "...",
     .sections = sections,
+    .dry_run = true,
     .options = options,
     .min_files = 1,
     .max_files = 1 + VJ_MAX_ENCODERS,

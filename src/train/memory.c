@@ -259,7 +259,7 @@ vj_status vj_memory_predict(vj_memory *n, const vj_config *c, int ranks, int nod
     return status;
 }
 
-void vj_memory_log(const vj_memory *n)
+void vj_memory_log(const vj_memory *n, int64_t room)
 {
     const double mib = 1048576.0;
     vj_log("memory a rank: %.0f MiB = weights %.0f + gradient %.0f + moments %.0f + target %.0f + activations %.0f (of "
@@ -270,4 +270,11 @@ void vj_memory_log(const vj_memory *n)
            (double)n->buffers / mib, (double)n->batches / mib, (double)n->checkpoint / mib, (double)n->neighbours / mib,
            (double)n->messages / mib, (double)n->watch / mib, (double)n->program / mib);
     if (n->device > 0) vj_log("memory of a rank's GPU: %.1f MiB of these", (double)n->device / mib);
+    const double host = (double)(n->all - n->device - n->neighbours); /* which count as gradients of the neighbours */
+    if (host > (double)room)
+        vj_warn(
+            "a rank needs about %.0f MiB of its node's memory, and %.0f MiB are free there for each: the system will "
+            "probably end the job. Fewer ranks on a node, a smaller train.microbatch or data.read_ahead, "
+            "train.recompute=block and parallel.zero=1 need less",
+            host / mib, (double)room / mib);
 }

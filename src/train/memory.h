@@ -36,7 +36,7 @@ typedef struct {
 vj_status vj_memory_predict(vj_memory *memory, const vj_config *config, int ranks, int node_ranks,
                             vj_loader_bytes loader, int64_t program);
 
-/** Log one line for each part. */
-void vj_memory_log(const vj_memory *memory);
+/** Log the parts, and warn if `room`, the bytes that the node has for each rank (parallel/room.h), is less. */
+void vj_memory_log(const vj_memory *memory, int64_t room);
 
 #endif

@@ -8,6 +8,7 @@
 #include "clips/clips.h"
 #include "feed/loader.h"
 #include "parallel/parallel.h"
+#include "parallel/room.h"
 #include "train/checkpoint.h"
 #include "train/digest.h"
 #include "train/health.h"
@@ -211,15 +212,24 @@ static vj_status check_checkpoint(const pretrainer *t, const vj_ckpt_state *old,
     return vj_checkpoint_check_encoder(path, old, &t->step->model->net.shape);
 }
 
+/* Read the state of a checkpoint and check that it is of this run. vj_ckpt_state_release(old), also after a failure. */
+static vj_status read_state(const pretrainer *t, vj_ckpt_state *old, const char *path)
+{
+    VJ_TRY(vj_run_folder_advise(vj_ckpt_read_state(path, old, t->comm), path, t->comm));
+    return vj_agree(t->comm, check_checkpoint(t, old, path));
+}
+
 /* Load weights, moments and place in the data from a checkpoint of this run. Collective, agreed. */
 static vj_status load(pretrainer *t, const char *path)
 {
     vj_ckpt_state old;
     vj_watchdog_enter(t->watchdog, VJ_AT_LOAD, t->state.step);
-    VJ_TRY(vj_run_folder_advise(vj_ckpt_read_state(path, &old, t->comm), path, t->comm));
-    vj_status status = vj_agree(t->comm, check_checkpoint(t, &old, path));
-    if (status == VJ_OK)
-        status = vj_run_folder_advise(vj_checkpoint_load(path, t->step->optimizer, t->comm), path, t->comm);
+    vj_status status = read_state(t, &old, path);
+    if (status != VJ_OK) {
+        vj_ckpt_state_release(&old);
+        return status;
+    }
+    status = vj_run_folder_advise(vj_checkpoint_load(path, t->step->optimizer, t->comm), path, t->comm);
     t->state.step = old.step;
     t->state.samples = old.samples;
     t->state.bad_steps = old.bad_steps;
@@ -256,6 +266,24 @@ static vj_status resume(pretrainer *t)
         VJ_TRY(forecast(t));
     }
     return vj_sync(t->step->be);
+}
+
+/* In a dry run, check that the run can go on from its newest checkpoint, of which only the state is read. */
+static vj_status look_ahead(const pretrainer *t)
+{
+    char path[VJ_PATH];
+    vj_ckpt_state old;
+    VJ_TRY(vj_ckpt_latest(t->config->run.dir, path, t->comm));
+    if (path[0] == '\0') {
+        vj_log("the run would start from scratch: %s has no checkpoint", t->config->run.dir);
+        return VJ_OK;
+    }
+    vj_status status = read_state(t, &old, path);
+    if (status == VJ_OK)
+        vj_log("the run would go on from %s: %lld of %lld steps are done", path, (long long)old.step,
+               (long long)t->steps);
+    vj_ckpt_state_release(&old);
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------ roll-back */
@@ -324,7 +352,7 @@ static vj_status open_everything(pretrainer *t)
     VJ_TRY(vj_precision_choose(c, t->comm));
     VJ_TRY(vj_memory_predict(&memory, c, size, vj_place_of(t->comm).local_size, vj_loader_bytes_of(t->clips, c),
                              vj_resident_bytes()));
-    vj_memory_log(&memory);
+    vj_memory_log(&memory, vj_rank_memory(t->comm));
     VJ_TRY(vj_step_open(&t->step, c, t->comm));
     VJ_TRY(vj_agree(t->comm, vj_model_reserve(t->step->model, memory.reserve)));
     VJ_TRY(vj_model_accept_frames(t->step->model, vj_clips_largest_bytes(t->clips)));
@@ -436,7 +464,7 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
     VJ_TRY(vj_run_folder_accept(t->config, t->config_path, t->comm));
     VJ_TRY(open_everything(t));
     vj_run_log_header(&t->record, t->clips);
-    if (dry_run) return VJ_OK;
+    if (dry_run) return look_ahead(t);
     VJ_TRY(vj_run_folder_lock(&t->lease, t->config, true, t->comm));
     VJ_TRY(resume(t));
     VJ_TRY(vj_run_folder_claim(t->config, t->config_path, t->state.step == t->steps, t->comm));

@@ -3,11 +3,11 @@
 
 #include <math.h>
 
-/* Warn if the warm-up takes the whole schedule: the settings are probably those of a longer run. */
+/* Warn if the warm-up is longer than the whole schedule: the settings are probably those of a longer run. */
 static void warn_of_warmup(const vj_config *config)
 {
     const vj_schedule schedule = vj_schedules_from(config);
-    if (schedule.warmup_steps < schedule.total_steps || schedule.warmup_steps == 0) return;
+    if (schedule.warmup_steps <= schedule.total_steps) return;
     vj_warn(
         "the learning rate warms up for %lld steps (optimizer.warmup_epochs), the schedule has %lld: it never reaches "
         "optimizer.lr",
@@ -33,9 +33,10 @@ void vj_run_log_header(const vj_run_log *record, const vj_clips *clips)
     vj_products_log(&record->step->products);
     vj_log("clips %lld, %d x %d x %d pixels -> %d tokens of %d values", (long long)vj_clips_count(clips),
            net->shape.frames, net->shape.height, net->shape.width_px, net->tokens, net->patch_values);
-    vj_log("%s objective, encoder %d x %d, predictor %d x %d, %.1f million parameters, %d masks a clip",
+    vj_log("%s objective, encoder %d x %d, predictor %d x %d, %.1f million parameters, %d mask%s a clip",
            net->shape.objective == VJ_OBJECTIVE_PIXEL ? "pixel" : "feature", net->shape.width, net->shape.depth,
-           net->shape.predictor_width, net->shape.predictor_depth, (double)net->params.elements / 1e6, c->mask.count);
+           net->shape.predictor_width, net->shape.predictor_depth, (double)net->params.elements / 1e6, c->mask.count,
+           c->mask.count == 1 ? "" : "s");
     if (layout->rank == 0) warn_of_warmup(c);
 }
 
@@ -173,6 +174,11 @@ vj_status vj_run_log_step(vj_run_log *record, int64_t number, int64_t samples, i
 void vj_run_log_done(const vj_run_log *record)
 {
     char spent[32];
+    if (record->begin_step == record->steps) {
+        vj_log("done: all %lld steps had been done before; to go on, raise %s", (long long)record->steps,
+               record->config->train.stop_after == record->steps ? "train.stop_after" : "train.epochs");
+        return;
+    }
     vj_log("done: %lld steps in %s, peak memory of a rank %.0f MiB, at most %.0f MiB of it activations",
            (long long)(record->steps - record->begin_step), vj_duration(vj_now() - record->line.began_s, spent),
            (double)vj_peak_bytes() / 1048576.0, (double)record->step->model->bytes.used / 1048576.0);

@@ -69,7 +69,22 @@ refuse 1 'fingerprint' 1 "$pretrain" "$tiny" --set run.dir=run --set data.train=
 refuse 1 'with model.width 48, this run has 24: give' 1 "$pretrain" "$tiny" --set run.dir=run --set model.width=24 --set model.heads=3
 refuse 1 'with predictor.heads 3, this run has 2: give' 2 "$pretrain" "$tiny" --set run.dir=run --set predictor.heads=2
 refuse 1 'with mask.cut group, this run has none: give' 2 "$pretrain" "$tiny" --set run.dir=run --set mask.cut=none
+# A dry run finds the same, and says where the run would begin.
+refuse 1 'with predictor.heads 3, this run has 2: give' 2 "$pretrain" "$tiny" --set run.dir=run --set predictor.heads=2 --dry-run
+refuse 0 'would go on from run/step_00000024.h5: 24 of 32 steps are done' 2 "$pretrain" "$tiny" --set run.dir=run --set train.epochs=4 --dry-run
+grep -q '^dry run: all was checked, nothing was written$' out.log || fail "a dry run: $(cat out.log)"
+refuse 0 'would start from scratch: none has no checkpoint' 1 "$pretrain" "$tiny" --set run.dir=none --dry-run
+refuse 0 'done: all 24 steps had been done before; to go on, raise train.epochs' 1 "$pretrain" "$tiny" --set run.dir=run
 [ "$before" = "$(sha256sum run/config.yaml run/complete run/metrics.csv run/step_*.h5)" ] || fail "a refused start changed the run"
+
+# What cannot go well is said before it does not.
+refuse 0 'warning: .*a rank needs about [0-9]* MiB of its node.s memory, and [0-9]* MiB are free there for each' 1 "$pretrain" "$tiny" \
+    --set run.dir=none --set train.batch=16777212 --set data.read_ahead=64 --dry-run
+OMP_NUM_THREADS=1000 refuse 0 'warning: .*OMP_NUM_THREADS gives a rank 1000 threads, its share of the node is [0-9]* processor' 1 \
+    "$pretrain" "$tiny" --set run.dir=none --dry-run
+refuse 0 'warms up for 9 steps .*the schedule has 8' 1 "$pretrain" "$tiny" --set run.dir=none --set train.epochs=1 --set optimizer.warmup_epochs=1.125 --dry-run
+refuse 0 'would start' 1 "$pretrain" "$tiny" --set run.dir=none --set train.epochs=1 --set optimizer.warmup_epochs=1 --dry-run
+if grep -q 'warms up' out.log; then fail "a warm-up as long as the schedule reaches optimizer.lr: $(cat out.log)"; fi
 
 # Steps with numbers that are not finite (Adam without eps divides zero by zero) are skipped and counted, then the run stops.
 # Such numbers are never written, and the last checkpoint is good.

@@ -63,6 +63,10 @@ assert len(kept) == len(lines) - 2, lines
 attributes['evaluation'] = numpy.bytes_('\n'.join(kept))
 PYTHON
 refused 2 'of another evaluation, without "evaluate.average: logits"' evaluate 1 stopped --set evaluate.average=logits
+refused 2 'of another evaluation, without "evaluate.average: logits"' evaluate 2 stopped --set evaluate.average=logits --dry-run
+before=$(sha256sum stopped/*.h5)
+evaluate 2 stopped --dry-run >dry.log
+grep -q 'going on from stopped in epoch' dry.log && [ "$before" = "$(sha256sum stopped/*.h5)" ] || fail "a dry run: $(cat dry.log)"
 evaluate 1 stopped >stopped.log
 grep -q 'going on from' stopped.log || fail "it began anew: $(cat stopped.log)"
 same_heads one stopped

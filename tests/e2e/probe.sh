@@ -131,7 +131,7 @@ refused 2 'data.frames' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --sto
 [[ ! -e x.h5 ]] || fail "a refused embedding left a file"
 refused 2 'NAME=TRAIN' "$bin/vjepa-probe" "$tiny" pretrained_train.h5 --out x
 refused 1 'missing.h5' "$bin/vjepa-probe" "$tiny" a=pretrained_train.h5,missing.h5 --out x
-refused 2 "task 'taste'" "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out x --set 'probe.tasks=[taste]'
+refused 2 "has no label 'taste' .*; it has: colour, motion" "$bin/vjepa-probe" "$tiny" "${encoders[@]}" --out x --set 'probe.tasks=[taste]'
 refused 2 'needs all tokens' "$bin/vjepa-probe" "$tiny" a=few.h5,few.h5 --out x
 # Features that do not belong together, and existing outputs, are refused.
 embed 1 early_val.h5 val.clips run/step_00000020.h5 >/dev/null

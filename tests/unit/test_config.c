@@ -299,7 +299,7 @@ static const struct {
 } mistakes[] = {
     /* unknown */
     {"model:\n  widht: 3\n", ":2: model.widht: ", "did you mean model.width?"},
-    {"run:\n  seed: 1\nmodle:\n  width: 3\n", ":3: modle: ", "run, pack, data, model, predictor"},
+    {"run:\n  seed: 1\nmodle:\n  width: 3\n", ":3: modle: ", "did you mean model?"},
     {"model:\n  zzzzzzzz: 3\n", ":2: model.zzzzzzzz: ", "size, width, depth, heads"},
     {"model:\n  crop: 3\n", ":2: model.crop: ", "did you mean data.crop?"},
     {"mask:\n  generators:\n    - kind: tube\n      ratoi: 1\n", ":4: mask.generators[0]: ratoi",
@@ -312,7 +312,7 @@ static const struct {
     /* types */
     {"run:\n  seed: abc\n", ":2: run.seed: 'abc'", "an integer in [0, 9007199254740992]"},
     {"run:\n  seed: 1.5\n", ":2: run.seed: '1.5'", "integer"},
-    {"run:\n  seed: \"1\"\n", ":2: run.seed: '1'", "integer"},
+    {"run:\n  seed: \"1\"\n", ":2: run.seed: the quoted text '1'", "integer"},
     {"run:\n  seed: 99999999999999999999\n", ":2: run.seed: ", "integer"},
     {"run:\n  seed:\n", ":2: run.seed: ''", "integer"},
     {"run:\n  seed: [1]\n", ":2: run.seed: a list", "integer"},
@@ -333,6 +333,8 @@ static const struct {
     {"probe:\n  labels: 100\n", ":2: probe.labels: ", "a list of numbers in (0, 100]"},
     {"probe:\n  labels: [1, 2, 3, 4, 5, 6, 7, 8, 9]\n", ":2: probe.labels: has 9 items", "at most 8"},
     {"model: 3\n", ":1: model: is a section", "key: value"},
+    {"nothing:\n  width: 8\n", ":1: nothing: unknown section", "there are run, pack, data"},
+    {"run.seed: 1\n", ":1: run.seed: unknown section", "as in {run: {seed: VALUE}}"},
     {"- run\n", ":1: not a map of sections", ""},
     {"mask:\n  generators: {kind: tube}\n", ":2: mask.generators: a map", "a list of maps"},
     {"mask:\n  generators: [tube]\n", ":2: mask.generators[0]: is not a map", "kind"},

@@ -2,15 +2,20 @@
  * Tests layouts of ranks: which ones can train a configuration, the messages for those that cannot, and which elements
  * of a tensor the ranks hold.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "folder.h"
 #include "model/params.h"
+#include "parallel/room.h"
 #include "train/layout.h"
 
 static vj_config config;
@@ -204,6 +209,45 @@ static void sums_count_every_element_once(void **state)
     }
 }
 
+static void put(const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    for (char *slash = path + strlen(folder) + 1; (slash = strchr(slash, '/')) != NULL; *slash++ = '/') {
+        *slash = '\0';
+        assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+    }
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static int64_t group_memory(const char *membership)
+{
+    char path[256];
+    put("cgroup", membership);
+    snprintf(path, sizeof path, "%s/cgroup", folder);
+    return vj_group_memory(path, folder);
+}
+
+/* The limit of a job's memory is that of its control group or of one around it, whichever is lowest. */
+static void control_groups_limit_memory(void **state)
+{
+    (void)state;
+    assert_true(group_memory("0::/\n") == INT64_MAX);
+    put("slurm/job_1/memory.max", "5000000000\n");
+    put("slurm/job_1/step_0/memory.max", "max\n");
+    put("slurm/job_1/step_1/memory.max", "4000000000\n");
+    assert_int_equal(group_memory("0::/slurm/job_1/step_0\n"), 5000000000);
+    assert_int_equal(group_memory("0::/slurm/job_1/step_1\n"), 4000000000);
+    assert_true(group_memory("3:cpuset:/slurm/job_1\n1:name=systemd:/slurm/job_1\n") == INT64_MAX);
+    put("memory/slurm/memory.limit_in_bytes", "9223372036854771712\n");
+    put("memory/slurm/job_2/memory.limit_in_bytes", "3000000000\n");
+    assert_int_equal(group_memory("5:cpu:/\n4:memory:/slurm/job_2/task_0\n0::/slurm/job_1\n"), 3000000000);
+    assert_true(vj_group_memory("/not/there", folder) == INT64_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +258,7 @@ int main(void)
         cmocka_unit_test(a_refusal_allocates_nothing_and_is_a_wrong_setting),
         cmocka_unit_test(shares_are_cut_and_pasted),
         cmocka_unit_test(sums_count_every_element_once),
+        cmocka_unit_test(control_groups_limit_memory),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, set_up_folder, tear_down_folder);
 }
