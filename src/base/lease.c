@@ -415,7 +415,11 @@ static void remove_leftovers(const char *folder)
 
 vj_status vj_lease_acquire(vj_lease **lease, const char *folder)
 {
+    const char *text = getenv("VJEPA_LEASE_S");
     *lease = NULL;
+    if (text && !(atof(text) > 0.0))
+        return vj_raise(VJ_ERR_USAGE, "VJEPA_LEASE_S=%s: expected the seconds, above 0, after which a lease is old",
+                        text);
     vj_lease *l = vj_calloc(1, sizeof *l);
     if (!l) return vj_raise(VJ_ERR_MEMORY, "no memory for the lease of %s", folder);
     l->renew_s = lease_time() / RENEWALS;

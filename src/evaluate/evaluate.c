@@ -345,7 +345,8 @@ static vj_status resume(vj_evaluation *e, bool *complete)
     VJ_TRY(vj_eval_restore(e, &found));
     *complete = found && is_complete(e);
     if (*complete)
-        vj_log("evaluate: %s is complete; to measure again, remove the file complete", e->dir);
+        vj_log("evaluate: %s is complete; to measure again%s, remove the file complete", e->dir,
+               e->request->keep_probes ? ", which also writes the probes" : "");
     else if (found && e->stream.epoch < e->epochs)
         vj_log("evaluate: going on from %s in epoch %lld of %lld", e->dir, (long long)e->stream.epoch + 1,
                (long long)e->epochs);

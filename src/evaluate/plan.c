@@ -49,7 +49,8 @@ static int largest_label(const vj_eval_side *side, int task)
 vj_status vj_eval_note_unnamed(vj_evaluation *e, const char *task, const vj_clips_classes *a, const char *a_path,
                                const vj_clips_classes *b, const char *b_path)
 {
-    const bool both = a->count == 0 && b->count == 0 && strcmp(a_path, b_path) != 0;
+    const bool both = a->count == 0 && b->count == 0;
+    if (strcmp(a_path, b_path) == 0) return VJ_OK; /* the same numbers */
     return vj_notes_add(&e->notes,
                         "task %s: the classes have no names in %s%s%s, so that their numbers mean the same in %s and "
                         "%s was not checked; to give them names, pack with words instead of numbers in the lists, or "

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/output.h"
 #include "base/progress.h"
 #include "features/features.h"
 #include "parallel/parallel.h"
@@ -214,6 +215,9 @@ static vj_status write_store(vj_embedding *e)
 
 static vj_status run(vj_embedding *e, const vj_config *config, MPI_Comm comm)
 {
+    /* Also checked with the features' description, but before that large encoders are read. */
+    const bool first = vj_comm_rank(comm) == 0;
+    VJ_TRY(vj_agree(comm, first ? vj_output_check_file("--out", e->request->out) : VJ_OK));
     VJ_TRY(vj_frozen_open_clips(&e->frozen, config, e->request->stores, comm));
     e->frozen.marks = true;
     VJ_TRY(open_encoder(e));

@@ -115,6 +115,20 @@ typedef struct {
     vj_notes *notes;
 } table;
 
+/* Refuse a part of another campaign, and name the first line in which the two descriptions differ. */
+static vj_status refuse_campaign(const char *path, const char *first, const char *other)
+{
+    size_t at = 0, line = 0;
+    for (; first[at] && first[at] == other[at]; at++)
+        if (first[at] == '\n') line = at + 1;
+    errno = 0;
+    return vj_raise(VJ_ERR_FORMAT,
+                    "%s: its settings, encoders or features are not those of the parts before it, which have \"%.*s\", "
+                    "and it \"%.*s\"; make it again, with --part",
+                    path, (int)strcspn(first + line, "\n"), first + line, (int)strcspn(other + line, "\n"),
+                    other + line);
+}
+
 static vj_status take_part(table *t, const json_t *object, const char *path, int index, int count)
 {
     const char *format, *campaign;
@@ -134,9 +148,8 @@ static vj_status take_part(table *t, const json_t *object, const char *path, int
         if (!t->campaign || !t->rows || !t->there)
             return vj_raise(VJ_ERR_MEMORY, "no memory for %lld results", (long long)total);
     }
-    if (t->total != total || strcmp(t->campaign, campaign) != 0)
-        return wrong(path,
-                     "its settings, encoders or features are not those of the parts before it (see \"campaign\")");
+    if (strcmp(t->campaign, campaign) != 0) return refuse_campaign(path, t->campaign, campaign);
+    if (t->total != total) return wrong(path, "it is of a table with another number of rows");
     json_array_foreach(notes, i, item)
     {
         if (json_is_string(item)) VJ_TRY(vj_notes_add(t->notes, "%s", json_string_value(item)));

@@ -46,7 +46,7 @@ static const vj_option options[] = {
 static const vj_program program = {
     .name = "vjepa-inspect",
     .purpose = "Print, verify or compare clip stores, checkpoints, features, probes and predictions; export encoders.",
-    .usage = "[--verify | --compare | --export OUT.h5 | --contact-sheet OUT.png] FILE...",
+    .usage = "[--verify | --compare | --classes N | --export OUT.h5 | --contact-sheet OUT.png] FILE...",
     .description =
         "FILE is a clip store (a folder NAME.clips), a checkpoint, a feature file, a probe, a file of predictions, or\n"
         "the folder of a run, which stands for its newest checkpoint. --compare looks at tensors bit by bit, at clips\n"

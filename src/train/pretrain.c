@@ -245,6 +245,7 @@ static vj_status load(pretrainer *t, const char *path)
  * model. */
 static vj_status forecast(pretrainer *t)
 {
+    if (t->state.step == t->steps) return VJ_OK;
     VJ_TRY(vj_step_count_needs(t->step, samples_after(t, t->state.step) / t->config->train.batch, &t->needs));
     vj_run_log_forecast(&t->record, &t->needs, t->state.step);
     return VJ_OK;
@@ -420,9 +421,11 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
 {
     vj_step_report report;
     int64_t step = t->state.step; /* updates done */
-    VJ_TRY(begin(t));
-    t->training = step < t->steps; /* a finished run that is started again leaves no trace */
-    if (t->training) add_history(t, "start", step, "");
+    if (step < t->steps) {        /* a finished run that is started again is left as it is */
+        VJ_TRY(begin(t));
+        t->training = true;
+        add_history(t, "start", step, "");
+    }
     while (step < t->steps) {
         VJ_TRY(pretrain_step(t, step++, &report));
         const judgement judged = judge(t, step - 1, &report);
@@ -445,7 +448,7 @@ static vj_status train(pretrainer *t, vj_pretrain_outcome *outcome)
         }
     }
     VJ_TRY(vj_saver_finish(t->saver));
-    vj_run_log_done(&t->record);
+    vj_run_log_done(&t->record, t->training);
     if (t->rank == 0) VJ_TRY(vj_stop_remove_file(&t->stop));
     VJ_TRY(check_lease(t));
     VJ_TRY(judge_substituted(t));
@@ -467,7 +470,7 @@ static vj_status run(pretrainer *t, int dry_run, vj_pretrain_outcome *outcome)
     if (dry_run) return look_ahead(t);
     VJ_TRY(vj_run_folder_lock(&t->lease, t->config, true, t->comm));
     VJ_TRY(resume(t));
-    VJ_TRY(vj_run_folder_claim(t->config, t->config_path, t->state.step == t->steps, t->comm));
+    if (t->state.step < t->steps) VJ_TRY(vj_run_folder_claim(t->config, t->config_path, t->comm));
     VJ_TRY(vj_saver_open(&t->saver, t->config, t->step->optimizer, t->state.step, t->comm));
     const vj_lease_seal lease = vj_lease_seal_of(t->lease);
     vj_saver_set_lease(t->saver, &lease);

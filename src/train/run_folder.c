@@ -153,12 +153,11 @@ static vj_status put_config(const vj_config *c)
     return status;
 }
 
-static vj_status claim(const vj_config *c, const char *config_path, int finished)
+static vj_status claim(const vj_config *c, const char *config_path)
 {
     char path[VJ_PATH + NAME_BYTES];
     name_in(c, "complete", path);
-    if (!finished && unlink(path) != 0 && errno != ENOENT)
-        return vj_raise(VJ_ERR_IO, "remove %s: the run goes on", path);
+    if (unlink(path) != 0 && errno != ENOENT) return vj_raise(VJ_ERR_IO, "remove %s: the run goes on", path);
     name_in(c, "config.yaml", path);
     if (!is_same_file(config_path, path)) return put_config(c);
     vj_log("%s is the configuration that is read here and stays as it is; the checkpoints say what settings they had",
@@ -166,9 +165,9 @@ static vj_status claim(const vj_config *c, const char *config_path, int finished
     return VJ_OK;
 }
 
-vj_status vj_run_folder_claim(const vj_config *c, const char *config_path, int finished, MPI_Comm comm)
+vj_status vj_run_folder_claim(const vj_config *c, const char *config_path, MPI_Comm comm)
 {
-    return vj_agree(comm, is_first(comm) ? claim(c, config_path, finished) : VJ_OK);
+    return vj_agree(comm, is_first(comm) ? claim(c, config_path) : VJ_OK);
 }
 
 void vj_run_folder_latest(const vj_config *c, int64_t step)

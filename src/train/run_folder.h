@@ -27,9 +27,9 @@ vj_status vj_run_folder_accept(const vj_config *config, const char *config_path,
 
 /**
  * Begin or go on: write config.yaml, unless it is the file `config_path` that this program reads, and remove the marker
- * "complete", unless the run is `finished`. Call it only after the run in the folder was accepted. Collective.
+ * "complete". Call it only after the run in the folder was accepted, and only if there are steps to do. Collective.
  */
-vj_status vj_run_folder_claim(const vj_config *config, const char *config_path, int finished, MPI_Comm comm);
+vj_status vj_run_folder_claim(const vj_config *config, const char *config_path, MPI_Comm comm);
 
 /**
  * Write the file `latest` with the name of the newest checkpoint, for people and job scripts, and as a sign that this

@@ -46,7 +46,7 @@ void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, i
     char step_text[32], run_text[32];
     vj_log("activations of step %lld: %.0f MiB in one piece%s", (long long)step + 1,
            (double)needs->activation_bytes / 1048576.0, vj_device_huge_pages(record->step->be) ? " on huge pages" : "");
-    if (step < record->steps && each < 1e15) /* nothing was measured: no forecast */
+    if (each < 1e15) /* nothing was measured: no forecast */
         vj_log(
             "a step is %lld microbatch%s and %.5g TFLOP on rank 0, about %s in products alone; the %lld steps to go, "
             "about %s",
@@ -171,10 +171,10 @@ vj_status vj_run_log_step(vj_run_log *record, int64_t number, int64_t samples, i
     return VJ_OK;
 }
 
-void vj_run_log_done(const vj_run_log *record)
+void vj_run_log_done(const vj_run_log *record, bool trained)
 {
     char spent[32];
-    if (record->begin_step == record->steps) {
+    if (!trained) {
         vj_log("done: all %lld steps had been done before; to go on, raise %s", (long long)record->steps,
                record->config->train.stop_after == record->steps ? "train.stop_after" : "train.epochs");
         return;

@@ -49,7 +49,7 @@ vj_status vj_run_log_close(vj_run_log *record);
 vj_status vj_run_log_step(vj_run_log *record, int64_t number, int64_t samples, int64_t skipped,
                           const vj_step_report *report);
 
-/** Log the last line of a finished run. */
-void vj_run_log_done(const vj_run_log *record);
+/** Log the last line of a finished run, in which steps were `trained` or which had been finished before. */
+void vj_run_log_done(const vj_run_log *record, bool trained);
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "parallel/parallel.h"
 #include "train/checkpoint.h"
@@ -88,7 +89,10 @@ int64_t vj_saver_failures(const vj_saver *s)
 static const char *kept(const vj_saver *s, char text[VJ_PATH + 64])
 {
     if (s->good_step == 0) return "there is no checkpoint before it";
-    snprintf(text, VJ_PATH + 64, "%s/step_%08lld.h5 stands", s->config->run.dir, (long long)s->good_step);
+    const int used = snprintf(text, VJ_PATH + 64, "%s/step_%08lld.h5", s->config->run.dir, (long long)s->good_step);
+    const bool there = access(text, F_OK) == 0;
+    snprintf(text + used, (size_t)(VJ_PATH + 64 - used),
+             there ? " stands" : ", the one before it, is not there either");
     return text;
 }
 

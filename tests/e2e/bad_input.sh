@@ -74,7 +74,9 @@ refuse 1 'with predictor.heads 3, this run has 2: give' 2 "$pretrain" "$tiny" --
 refuse 0 'would go on from run/step_00000024.h5: 24 of 32 steps are done' 2 "$pretrain" "$tiny" --set run.dir=run --set train.epochs=4 --dry-run
 grep -q '^dry run: all was checked, nothing was written$' out.log || fail "a dry run: $(cat out.log)"
 refuse 0 'would start from scratch: none has no checkpoint' 1 "$pretrain" "$tiny" --set run.dir=none --dry-run
-refuse 0 'done: all 24 steps had been done before; to go on, raise train.epochs' 1 "$pretrain" "$tiny" --set run.dir=run
+files=$(stat -c '%n %i %y' run/{config.yaml,metrics.csv,metrics.jsonl,history.csv})
+refuse 0 'done: all 24 steps had been done before; to go on, raise train.epochs' 1 "$pretrain" "$tiny" --set run.dir=run --set optimizer.lr=0.5
+[ "$files" = "$(stat -c '%n %i %y' run/{config.yaml,metrics.csv,metrics.jsonl,history.csv})" ] || fail "a finished run was written to: $(cat out.log)"
 [ "$before" = "$(sha256sum run/config.yaml run/complete run/metrics.csv run/step_*.h5)" ] || fail "a refused start changed the run"
 
 # What cannot go well is said before it does not.
@@ -119,6 +121,7 @@ printf 'path,colour\nrubbish.mp4,red\n' >label.csv
 refuse 1 'label\.csv:2' 1 "$pack" "$tiny" --set pack.lists='[label.csv]' --set pack.store=d.clips
 
 refuse 1 'missing\.h5' 1 "$bin/vjepa-embed" "$tiny" --encoder missing.h5 --store train.clips --out f.h5
+refuse 2 '--out no/f.h5: the folder no cannot be used' 1 "$bin/vjepa-embed" "$tiny" --encoder missing.h5 --store train.clips --out no/f.h5
 refuse 1 'nowhere\.clips' 1 "$bin/vjepa-embed" "$tiny" --encoder random:published --store nowhere.clips --out f.h5
 refuse 2 'random:' 1 "$bin/vjepa-embed" "$tiny" --encoder random:other --store train.clips --out f.h5
 refuse 1 'missing\.h5' 1 "$bin/vjepa-probe" "$tiny" pretrained=missing.h5,missing.h5 --out results

@@ -39,6 +39,14 @@ same "$killed" "killed in the background"
 ! compgen -G "$killed/*.part" >/dev/null || fail "a .part is left: $(ls "$killed")"
 
 # A disk is full for a while.
+# Of a folder that is removed while the run writes to it no checkpoint is said to be there.
+pretrain 1 removed --set train.epochs=40 >removed.log 2>&1 &
+job=$!
+until [ -e removed/step_00000005.h5 ] || ! kill -0 $job 2>/dev/null; do sleep 0.1; done
+until rm -r removed 2>/dev/null; do sleep 0.1; done
+wait $job && fail "a run without a folder is complete: $(tail -n 3 removed.log)"
+grep -Eq 'could not be written; .*removed/step_[0-9]+.h5, the one before it, is not there either' removed.log || fail "removed: $(tail -n 5 removed.log)"
+
 bytes=$(stat -c %s whole/step_00000024.h5)
 mkdir disk
 if mount -t tmpfs -o size=$((bytes * 7 / 2)) tmpfs disk 2>/dev/null; then

@@ -125,6 +125,9 @@ static void of_another_node(void **state)
     assert_int_equal(vj_file_put_text(path, ""), VJ_OK);
     assert_int_equal(vj_lease_acquire(&a, folder), VJ_OK);
     vj_lease_release(a);
+    setenv("VJEPA_LEASE_S", "soon", 1);
+    assert_int_equal(vj_lease_acquire(&a, folder), VJ_ERR_USAGE);
+    assert_null(a);
 }
 
 /* Check that a lease which is renewed while we wait is refused, because its holder is alive; also one that was last
