@@ -73,21 +73,24 @@ static const char *wanted(const vj_setting *row, char text[256])
     return text;
 }
 
-/* The node as the user wrote it, cut to a short line. */
-static const char *shown(const yaml_node_t *node, char text[80])
+/* The node as the user wrote it, cut to a short line. A text is in quotes without being wrong for that. */
+static const char *shown(const vj_setting *row, const yaml_node_t *node, char text[80])
 {
-    if (node->type == YAML_SCALAR_NODE)
-        snprintf(text, 80, "%s'%.50s'", node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE ? "" : "the quoted text ",
-                 (const char *)node->data.scalar.value);
-    else
+    const bool is_text = row->type == VJ_SET_TEXT || row->type == VJ_SET_TEXTS;
+    if (node->type != YAML_SCALAR_NODE)
         snprintf(text, 80, "%s", node->type == YAML_MAPPING_NODE ? "a map" : "a list");
+    else
+        snprintf(text, 80, "%s'%.50s'",
+                 is_text || node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE ? "" : "the quoted text ",
+                 (const char *)node->data.scalar.value);
     return text;
 }
 
 static vj_status refuse_value(const reader *r, const target *to, const yaml_node_t *node)
 {
     char want[256], is[80];
-    return refuse(r, line_of(node), to->name, "%s is not allowed; it takes %s", shown(node, is), wanted(to->row, want));
+    return refuse(r, line_of(node), to->name, "%s is not allowed; it takes %s", shown(to->row, node, is),
+                  wanted(to->row, want));
 }
 
 /*

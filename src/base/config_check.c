@@ -306,7 +306,7 @@ static vj_status check_watch(const vj_config *config)
     if (config->watch.every == 0) return VJ_OK;
     if (config->watch.train.count == 0 || config->watch.validation.count == 0)
         return refuse(config, "watch.every", config->watch.train.count == 0 ? "watch.train" : "watch.validation",
-                      "needs labelled clip stores of both sides");
+                      "needs labelled clip stores, watch.train and watch.validation");
     return VJ_OK;
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -254,6 +255,10 @@ static vj_status draw_sheet(const vj_run *run)
     if (what != CLIPS) return vj_raise(VJ_ERR_USAGE, "%s is not a clip store", path);
     if (sheet_masks) VJ_TRY(read_config(&masks, sheet_masks));
     if (sheet_views) VJ_TRY(read_config(&views, sheet_views));
+    const char *dot = strrchr(sheet_to, '.');
+    if (!dot || strcasecmp(dot, ".png") != 0)
+        return vj_raise(VJ_ERR_USAGE, "--contact-sheet %s: the picture is a PNG, and the name does not end in .png",
+                        sheet_to);
     VJ_TRY(vj_output_check_file("--contact-sheet", sheet_to));
     VJ_TRY(vj_clips_check_output("--contact-sheet", sheet_to));
     if (access(sheet_to, F_OK) == 0)

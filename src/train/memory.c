@@ -274,7 +274,7 @@ void vj_memory_log(const vj_memory *n, int64_t room)
     if (host > (double)room)
         vj_warn(
             "a rank needs about %.0f MiB of its node's memory, and %.0f MiB are free there for each: the system will "
-            "probably end the job. Fewer ranks on a node, a smaller train.microbatch or data.read_ahead, "
+            "probably end the job. Fewer ranks on a node, a smaller train.microbatch, data.read_ahead or watch.clips, "
             "train.recompute=block and parallel.zero=1 need less",
             host / mib, (double)room / mib);
 }

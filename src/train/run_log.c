@@ -14,6 +14,17 @@ static void warn_of_warmup(const vj_config *config)
         (long long)schedule.warmup_steps, (long long)schedule.total_steps);
 }
 
+/* Warn if the run will end without a checkpoint, which is wanted only to try something. */
+static void warn_of_checkpoints(const vj_run_log *record)
+{
+    const vj_config *c = record->config;
+    if (c->checkpoint.at_end || c->checkpoint.every_minutes > 0) return;
+    if (c->checkpoint.every == 0 || c->checkpoint.every > record->steps)
+        vj_warn("no checkpoint will be written, and all that is learned is lost: checkpoint.every is %lld, the run has "
+                "%lld steps, and checkpoint.at_end is false",
+                (long long)c->checkpoint.every, (long long)record->steps);
+}
+
 void vj_run_log_header(const vj_run_log *record, const vj_clips *clips)
 {
     const vj_network *net = &record->step->model->net;
@@ -38,6 +49,7 @@ void vj_run_log_header(const vj_run_log *record, const vj_clips *clips)
            net->shape.predictor_width, net->shape.predictor_depth, (double)net->params.elements / 1e6, c->mask.count,
            c->mask.count == 1 ? "" : "s");
     if (layout->rank == 0) warn_of_warmup(c);
+    if (layout->rank == 0) warn_of_checkpoints(record);
 }
 
 void vj_run_log_forecast(const vj_run_log *record, const vj_step_needs *needs, int64_t step)

@@ -85,6 +85,9 @@ refuse 0 'warning: .*a rank needs about [0-9]* MiB of its node.s memory, and [0-
 OMP_NUM_THREADS=1000 refuse 0 'warning: .*OMP_NUM_THREADS gives a rank 1000 threads, its share of the node is [0-9]* processor' 1 \
     "$pretrain" "$tiny" --set run.dir=none --dry-run
 refuse 0 'warms up for 9 steps .*the schedule has 8' 1 "$pretrain" "$tiny" --set run.dir=none --set train.epochs=1 --set optimizer.warmup_epochs=1.125 --dry-run
+refuse 0 'no checkpoint will be written, and all that is learned is lost' 1 "$pretrain" "$tiny" --set run.dir=none \
+    --set checkpoint.every=25 --set checkpoint.at_end=false --dry-run
+refuse 2 "train.products: 'mkl' is not allowed" 1 "$pretrain" "$tiny" --set train.products=mkl
 refuse 0 'would start' 1 "$pretrain" "$tiny" --set run.dir=none --set train.epochs=1 --set optimizer.warmup_epochs=1 --dry-run
 if grep -q 'warms up' out.log; then fail "a warm-up as long as the schedule reaches optimizer.lr: $(cat out.log)"; fi
 
@@ -128,7 +131,7 @@ refuse 1 'missing\.h5' 1 "$bin/vjepa-probe" "$tiny" pretrained=missing.h5,missin
 refuse 1 'run-truncate' 2 "$bin/vjepa-embed" "$tiny" --encoder run-truncate/step_00000024.h5 --store train.clips --out f.h5
 [ ! -e f.h5 ] || fail "a refused vjepa-embed left f.h5"
 refuse 1 'step_00000024\.h5' 2 "$bin/vjepa-probe" "$tiny" pretrained=run/step_00000024.h5,run/step_00000024.h5 --out results
-refuse 1 'missing\.h5' 1 "$bin/vjepa-parity" missing.h5
+refuse 1 'missing\.h5: No such file' 1 "$bin/vjepa-parity" missing.h5
 refuse 1 'index\.h5|foreign' 1 "$bin/vjepa-parity" foreign.clips/index.h5
 refuse 1 'no-media' 2 "$bin/vjepa-demo" --media no-media --out videos
 refuse 2 '--media' 1 "$bin/vjepa-demo" --out videos

@@ -65,7 +65,7 @@ refuse() { # PATTERN SETTINGS...
     pretrain 2 refused "${watch[@]}" "$@" --dry-run >refused.log 2>&1 || code=$?
     [ $code = 2 ] && grep -q "$pattern" refused.log || fail "exit $code, no '$pattern': $(cat refused.log)"
 }
-refuse 'needs labelled clip stores of both sides' --set 'watch.validation=[]'
+refuse 'needs labelled clip stores, watch.train and watch.validation' --set 'watch.validation=[]'
 refuse "no label called 'sound'" --set watch.task=sound
 refuse 'whole on every rank' --set parallel.tensor=2
 refuse 'same clip store' --set 'watch.validation=[labelled.clips]'

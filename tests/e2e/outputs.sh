@@ -19,6 +19,7 @@ refused 2 'is a clip store' "${train[@]}" --set run.dir=train.clips
 refused 2 'run.dir train.clips/run: train.clips/ is a clip store, where only vjepa-pack writes' "${train[@]}" --set run.dir=train.clips/run
 refused 2 'is a clip store' "$bin/vjepa-embed" "$tiny" --encoder random:fan_in --store train.clips --out train.clips/f.h5
 refused 2 'is a clip store' "$bin/vjepa-inspect" --contact-sheet train.clips/sheet.png train.clips
+refused 2 'sheet.jpg: the picture is a PNG, and the name does not end in .png' "$bin/vjepa-inspect" --contact-sheet sheet.jpg train.clips
 if [ -x "$bin/vjepa-spectrum" ]; then
     refused 2 'is a clip store' "$bin/vjepa-spectrum" spectrum "$tiny" --encoder random:fan_in --store train.clips --out train.clips/s.h5
 fi

@@ -33,7 +33,8 @@ void *vj_fixture_take(vj_fixture *f, int64_t bytes)
 vj_status vj_fixture_open(vj_fixture *f, const char *path, vj_backend *be)
 {
     *f = (vj_fixture){.path = path, .be = be, .file = -1};
-    if (access(path, F_OK) == 0 && !vj_h5_is_file(path))
+    if (access(path, R_OK) != 0) return vj_raise(VJ_ERR_IO, "open fixture %s", path);
+    if (!vj_h5_is_file(path))
         return vj_raise(VJ_ERR_FORMAT, "fixture %s is not a regular file", path);
     H5E_BEGIN_TRY
     {
