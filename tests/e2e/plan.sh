@@ -166,8 +166,8 @@ refuse_sheet '--clips none' --contact-sheet no.png --clips none train.clips
 refuse_sheet 'belong to --contact-sheet' --clips 2 train.clips
 refuse_sheet 'is not a clip store' --contact-sheet no.png small.json
 refuse_sheet 'data\.frames is 16' --contact-sheet no.png --masks "$configs/vitl16_224.yaml" train.clips
-cp small.yaml mine.txt
-refuse_sheet 'mine.txt exists' --contact-sheet mine.txt train.clips
-cmp -s small.yaml mine.txt || fail "a contact sheet took the place of another file"
+cp small.yaml mine.png
+refuse_sheet 'mine.png exists' --contact-sheet mine.png train.clips
+cmp -s small.yaml mine.png || fail "a contact sheet took the place of another file"
 [ ! -e no.png ] || fail "a refused contact sheet was drawn"
 finish
