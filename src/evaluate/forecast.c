@@ -170,8 +170,7 @@ vj_status vj_eval_forecast(vj_evaluation *e)
                (long long)e->head_count, (long long)e->validation.set.count, vj_eval_test_views(e), ranks);
     else {
         vj_log("evaluate: %lld probes (tasks %d x poolings %d x shares %d x encoders %d x seeds %lld x heads of a "
-               "sweep %d) "
-               "on %s, %lld epoch%s",
+               "sweep %d) on %s, %lld epoch%s",
                (long long)e->head_count, e->tasks.count, c->probe.pooling.count, c->probe.labels_count,
                e->encoders.count, (long long)c->probe.seeds, e->sweep, ranks, (long long)e->epochs,
                e->epochs == 1 ? "" : "s");

@@ -109,8 +109,7 @@ void vj_place_log(const vj_place *p, MPI_Comm comm, const char *more)
     MPI_Comm_size(comm, &size);
     if (rank == 0 && p->threads > 1 && p->threads > p->processors)
         vj_warn("OMP_NUM_THREADS gives a rank %d threads, its share of the node is %d processor%s: threads that wait "
-                "for each "
-                "other's processor make it many times slower; leave OMP_NUM_THREADS unset, or set it to %d",
+                "for each other's processor make it many times slower; leave OMP_NUM_THREADS unset, or set it to %d",
                 p->threads, p->processors, p->processors == 1 ? "" : "s", p->processors);
     if (size == 1) return;
     MPI_Get_processor_name(host, &length);

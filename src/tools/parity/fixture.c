@@ -34,8 +34,7 @@ vj_status vj_fixture_open(vj_fixture *f, const char *path, vj_backend *be)
 {
     *f = (vj_fixture){.path = path, .be = be, .file = -1};
     if (access(path, R_OK) != 0) return vj_raise(VJ_ERR_IO, "open fixture %s", path);
-    if (!vj_h5_is_file(path))
-        return vj_raise(VJ_ERR_FORMAT, "fixture %s is not a regular file", path);
+    if (!vj_h5_is_file(path)) return vj_raise(VJ_ERR_FORMAT, "fixture %s is not a regular file", path);
     H5E_BEGIN_TRY
     {
         f->file = vj_h5_open_file(path);
