@@ -53,7 +53,7 @@ for side in train val; do
 done
 
 evaluate 1 one inat
-grep -q '24 training samples .* 12 samples of 1 views to measure\|24 of 24 training samples' evaluate.log || fail "samples: $(cat evaluate.log)"
+grep -q '24 training samples .* 12 samples of 1 view to measure\|24 of 24 training samples' evaluate.log || fail "samples: $(cat evaluate.log)"
 evaluate 3 three inat --set evaluate.batch=5
 same_heads one three
 cmp -s one/results.json three/results.json || fail "3 ranks make another table"

@@ -56,7 +56,7 @@ PYTHON
 apart=("${wide[@]}" --set evaluate.across_segments=false --set 'evaluate.sweep_lr=[0.001, 0.01]' --set evaluate.depth=2
     --set evaluate.preset=paper)
 evaluate 1 apart "${apart[@]}"
-grep -q '12 samples of 6 views to measure; a sample is 1 segments, 32 tokens' evaluate.log || fail "apart: $(cat evaluate.log)"
+grep -q '12 samples of 6 views to measure; a sample is 1 segment, 32 tokens' evaluate.log || fail "apart: $(cat evaluate.log)"
 evaluate 3 apart3 "${apart[@]}" --set evaluate.batch=4
 same_heads apart apart3
 cmp -s apart/results.json apart3/results.json || fail "3 ranks make another table of clips apart"

@@ -42,7 +42,7 @@ PYTHON
 
 evaluate 1 one >one.log
 evaluate 2 pair --set parallel.tensor=2 --keep-probes >pair.log
-grep -q 'on 1 groups of 2 ranks' pair.log || fail "the log does not say the groups: $(cat pair.log)"
+grep -q 'on 1 group of 2 ranks' pair.log || fail "the log does not say the groups: $(cat pair.log)"
 compare one pair 1e-3
 cmp -s <(cut -d, -f1-13 one/heads.csv) <(cut -d, -f1-13 pair/heads.csv) || fail "a group makes another table: $(cat pair/heads.csv)"
 evaluate 4 four --set parallel.tensor=2 --set train.backend=strict --set evaluate.batch=3 >/dev/null
