@@ -38,8 +38,8 @@ else:
 PY
 
 good() { # RANKS COMMAND ARGUMENTS...
-    run "$1" "$bench" "${@:2}" --json --repeats 3 >out.json 2>err.log || fail "$*: $(tail -n 3 err.log)"
-    /usr/bin/python3 check.py out.json "$2" "$1" 2>>err.log || fail "$*: $(tail -n 3 err.log)"
+    run "$1" "$bench" "${@:2}" --json --repeats 3 >out.json 2>err.log || fail "$*: $(cat err.log)"
+    /usr/bin/python3 check.py out.json "$2" "$1" 2>>err.log || fail "$*: $(cat err.log)"
 }
 refuse() { # PATTERN ARGUMENTS...
     local got=0

@@ -511,10 +511,11 @@ vj_video_verdict vj_packets_index(vj_video *v)
         verdict = skip_until_decoded(v);
         if (verdict != VJ_VIDEO_OK) return verdict;
     }
-    /* FFmpeg's containers of still pictures. A few frames after the first are a preview, a depth map or another view;
-     * many are a stream of pictures, as cameras send it. */
+    /* FFmpeg's containers of still pictures, and its container of JPEG after JPEG, which it may find in a photo too. A
+     * few frames after the first are a preview, a depth map or another view; many are a stream, as cameras send it. */
     enum { VIEWS = 8 };
-    const int is_still = strstr(v->file.format->iformat->name, "_pipe") != NULL && v->info.frames <= VIEWS;
+    const char *container = v->file.format->iformat->name;
+    const int is_still = (strstr(container, "_pipe") || strcmp(container, "mjpeg") == 0) && v->info.frames <= VIEWS;
     if (is_still && v->info.frames > 1) v->info.frames = 1;
     int64_t n = v->info.frames;
     if (n == 0) return vj_video_refuse(v, VJ_VIDEO_TOO_SHORT, "no frame in %lld packets", (long long)v->packet_count);
